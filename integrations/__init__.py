@@ -1,0 +1,1 @@
+"""Frameworks and servers: each module knows one of them, and our public names."""

@@ -1,0 +1,245 @@
+"""uvicorn: its two HTTP/1.1 protocols, h11 and httptools, on asyncio and uvloop.
+
+    uvicorn app:app --http zc_response.integrations.uvicorn:ZeroCopyProtocol
+
+This is the one place that touches what uvicorn does not promise to keep: the
+`RequestResponseCycle` behind `send`. What is relied upon is looked up on each class
+once; where anything is missing the server counts as unknown and bodies are copied.
+Seen to work: uvicorn 0.36 to 0.54.
+
+What the cycle does for a body is bookkeeping (h11's state, or a count of the bytes
+still expected) and `transport.write`. Here the first is kept and the second is done by
+somebody else; the start message and the end of the body still go through the cycle, so
+the access log, keep-alive, pipelining and shutdown remain uvicorn's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from zc_response.asgi import Message, Send, ZeroCopyMiddleware
+from zc_response.policy import default_policy
+from zc_response.transmit import Access, open_access
+
+try:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+except ImportError:  # pragma: no cover
+
+    class HttpToolsProtocol(asyncio.Protocol):  # type: ignore[no-redef]
+        """Stands in where httptools is not installed."""
+
+        def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+            raise RuntimeError("this protocol needs httptools: pip install httptools")
+
+
+__all__ = ["ZeroCopyH11Protocol", "ZeroCopyHttpToolsProtocol", "ZeroCopyProtocol"]
+
+
+# The protocols ---------------------------------------------------------------------
+
+
+class ZeroCopyH11Protocol(H11Protocol):
+    """uvicorn's h11 protocol, with zero copy for every application behind it."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.app = _hooked(self.app)
+
+
+class ZeroCopyHttpToolsProtocol(HttpToolsProtocol):
+    """uvicorn's httptools protocol, with zero copy for every application behind it."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.app = _hooked(self.app)
+
+
+try:
+    import httptools as _httptools  # noqa: F401
+except ImportError:  # pragma: no cover
+    ZeroCopyProtocol: type[asyncio.Protocol] = ZeroCopyH11Protocol
+else:
+    ZeroCopyProtocol = ZeroCopyHttpToolsProtocol
+
+
+def _hooked(app: Any) -> Any:
+    """The application inside our middleware, which is the outermost then."""
+    return ZeroCopyMiddleware(app, default_policy())
+
+
+# The connection --------------------------------------------------------------------
+
+
+def connect(send: Any) -> _CycleConnection | str:
+    """The connection behind uvicorn's `send`, or why it cannot be used."""
+    cycle = send.__self__
+    kind = _KINDS.get(f"{type(cycle).__module__}.{type(cycle).__name__}")
+    if kind is None:
+        return f"{type(cycle).__module__} cannot be written behind"
+    missing = [name for name in kind.needs if not hasattr(cycle, name)]
+    if missing:
+        return f"this uvicorn's {type(cycle).__module__} has no {', '.join(missing)}"
+    return kind(cycle)
+
+
+class _CycleConnection:
+    """One request of uvicorn, seen through its RequestResponseCycle."""
+
+    __slots__ = ("_cycle",)
+
+    needs: tuple[str, ...] = (
+        "disconnected",
+        "flow",
+        "message_event",
+        "scope",
+        "transport",
+    )
+
+    def __init__(self, cycle: Any) -> None:
+        self._cycle = cycle
+
+    @property
+    def obstacle(self) -> str:
+        """Why the socket is out of reach; the scope's scheme would not be proof."""
+        transport = self._cycle.transport
+        if transport.get_extra_info("sslcontext") is not None:
+            return "TLS"
+        if transport.get_extra_info("socket") is None:
+            return "the transport has no socket"
+        return ""
+
+    @property
+    def disconnected(self) -> bool:
+        """True when uvicorn has been told that the connection is lost."""
+        return bool(self._cycle.disconnected)
+
+    def bodiless(self, status: int) -> bool:
+        """HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3)."""
+        head = self._cycle.scope["method"] == "HEAD"
+        return head or status in (204, 304) or status < 200
+
+    async def drain(self) -> None:
+        """Wait until the transport has written everything uvicorn gave it."""
+        transport = self._cycle.transport
+        if not transport.get_write_buffer_size():
+            return
+        low, high = transport.get_write_buffer_limits()
+        transport.set_write_buffer_limits(high=0)
+        try:
+            await self._cycle.flow.drain()
+        finally:
+            transport.set_write_buffer_limits(high=high, low=low)
+
+    async def head(self, send: Send, start: Message) -> bytes:
+        """Let the cycle write its status line and header fields into our hands."""
+        cycle = self._cycle
+        transport = cycle.transport
+        cycle.transport = recorder = _Recorder(transport)
+        try:
+            await send(start)
+        finally:
+            cycle.transport = transport
+        return b"".join(recorder.written)
+
+    def frame(self, count: int) -> tuple[bytes, bytes]:
+        """Enter `count` body bytes into the cycle's books."""
+        raise NotImplementedError
+
+    def access(self) -> Access:
+        """The connection's socket, duplicated."""
+        return open_access(self._cycle.transport.get_extra_info("socket").fileno())
+
+    def abort(self) -> None:
+        """Drop the connection, and tell the cycle before the loop gets round to it."""
+        self._cycle.disconnected = True
+        self._cycle.message_event.set()
+        self._cycle.transport.abort()
+
+
+class _Recorder:
+    """A transport that keeps what is written to it, and is the real one otherwise."""
+
+    __slots__ = ("_transport", "written")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class _H11Connection(_CycleConnection):
+    """h11 frames anything that has a length, so a placeholder stands for the body."""
+
+    __slots__ = ()
+
+    needs = (*_CycleConnection.needs, "conn")
+
+    def frame(self, count: int) -> tuple[bytes, bytes]:
+        import h11
+
+        placeholder = _Placeholder(count)
+        data = h11.Data(data=placeholder)  # type: ignore[arg-type]
+        parts = self._cycle.conn.send_with_data_passthrough(data)
+        place = parts.index(placeholder)
+        return b"".join(parts[:place]), b"".join(parts[place + 1 :])
+
+
+class _Placeholder:
+    """Something as long as the body."""
+
+    __slots__ = ("_count",)
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class _HttpToolsConnection(_CycleConnection):
+    """With httptools uvicorn does the framing itself."""
+
+    __slots__ = ()
+
+    needs = (
+        *_CycleConnection.needs,
+        "chunked_encoding",
+        "expected_content_length",
+    )
+
+    def frame(self, count: int) -> tuple[bytes, bytes]:
+        cycle = self._cycle
+        if cycle.chunked_encoding:
+            return b"%x\r\n" % count, b"\r\n"
+        if count > cycle.expected_content_length:
+            raise RuntimeError("Response content longer than Content-Length")
+        cycle.expected_content_length -= count
+        return b"", b""
+
+
+_KINDS: Final[dict[str, type[_CycleConnection]]] = {
+    "uvicorn.protocols.http.h11_impl.RequestResponseCycle": _H11Connection,
+    "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": _HttpToolsConnection,
+}

@@ -1,0 +1,196 @@
+"""Real servers in a thread of the test, and a client that forgives nothing.
+
+`serve` runs uvicorn on a free port and stops it again. `Client` speaks through h11, so
+a response that is framed wrongly is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import h11
+import uvicorn
+
+from zc_response.integrations.uvicorn import (
+    ZeroCopyH11Protocol,
+    ZeroCopyHttpToolsProtocol,
+)
+
+STACKS = [
+    (http, loop) for http in ("h11", "httptools") for loop in ("asyncio", "uvloop")
+]
+"""uvicorn's two HTTP/1.1 protocols on both loops."""
+
+HOOKED: dict[str, Any] = {
+    "h11": ZeroCopyH11Protocol,
+    "httptools": ZeroCopyHttpToolsProtocol,
+}
+
+_ENDS = (h11.EndOfMessage, h11.ConnectionClosed)
+
+PATIENCE = 20.0  # seconds after which anything that has not happened never will
+
+
+@dataclass
+class Server:
+    """A running server: where it listens, and its own object to look into."""
+
+    port: int
+    uvicorn: uvicorn.Server
+    loop: list[asyncio.AbstractEventLoop] = field(default_factory=list)
+
+    def client(self, **options: Any) -> Client:
+        return Client(self.port, **options)
+
+    def connections(self) -> int:
+        return len(self.uvicorn.server_state.connections)
+
+
+@contextlib.contextmanager
+def serve(
+    app: Any, *, http: Any = "httptools", loop: str = "uvloop", **settings: Any
+) -> Iterator[Server]:
+    """uvicorn with `app`, in a thread, until the block ends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    options: dict[str, Any] = {
+        "log_config": None,
+        "lifespan": "off",
+        "timeout_graceful_shutdown": 5,
+    }
+    config = uvicorn.Config(app, http=http, loop=loop, **(options | settings))
+    server = Server(listener.getsockname()[1], uvicorn.Server(config))
+    thread = threading.Thread(
+        target=server.uvicorn.run, args=([listener],), name="uvicorn", daemon=True
+    )
+    thread.start()
+    try:
+        eventually(lambda: server.uvicorn.started or not thread.is_alive())
+        yield server
+    finally:
+        server.uvicorn.should_exit = True
+        thread.join(PATIENCE)
+        listener.close()
+        assert not thread.is_alive(), "the server did not stop"
+
+
+@dataclass
+class Answer:
+    """One response as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    complete: bool = True
+    reusable: bool = True
+
+    @property
+    def length(self) -> int:
+        return int(self.headers["content-length"])
+
+
+class Client:
+    """One connection to a server; a context manager."""
+
+    def __init__(
+        self, port: int, *, receive_buffer: int = 0, timeout: float = PATIENCE
+    ) -> None:
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(timeout)
+        self.socket.connect(("127.0.0.1", port))
+        self.protocol = h11.Connection(h11.CLIENT)
+
+    def send(
+        self,
+        target: str = "/",
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+    ) -> Client:
+        """Send a request and return without waiting for the response."""
+        fields = [("host", "test"), *(headers or {}).items()]
+        request = h11.Request(method=method, target=target, headers=fields)
+        self.socket.sendall(
+            (self.protocol.send(request) or b"")
+            + (self.protocol.send(h11.EndOfMessage()) or b"")
+        )
+        return self
+
+    def send_raw(self, data: bytes) -> Client:
+        self.socket.sendall(data)
+        return self
+
+    def receive(self, chunk: int = 65536, pause: float = 0.0) -> Answer:
+        """Read one response, as far as the server sends it."""
+        answer = Answer(0, {}, b"")
+        parts: list[bytes] = []
+        try:
+            for event in self._events(chunk, pause):
+                if isinstance(event, h11.Response):
+                    answer.status = event.status_code
+                    answer.headers = {
+                        name.decode(): value.decode("latin-1")
+                        for name, value in event.headers
+                    }
+                elif isinstance(event, h11.Data):
+                    parts.append(bytes(event.data))
+        except (h11.RemoteProtocolError, ConnectionResetError):
+            answer.complete = False
+        answer.body = b"".join(parts)
+        answer.reusable = self.protocol.their_state is h11.DONE
+        if answer.reusable and self.protocol.our_state is h11.DONE:
+            self.protocol.start_next_cycle()
+        return answer
+
+    def _events(self, chunk: int, pause: float) -> Iterator[Any]:
+        while True:
+            event = self.protocol.next_event()
+            if event is h11.NEED_DATA:
+                time.sleep(pause)
+                self.protocol.receive_data(self.socket.recv(chunk))
+            elif event is h11.PAUSED or isinstance(event, _ENDS):
+                return
+            else:
+                yield event
+
+    def get(
+        self, target: str = "/", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        return self.send(target, headers).receive()
+
+    def head(
+        self, target: str = "/", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        return self.send(target, headers, method="HEAD").receive()
+
+    def reset(self) -> None:
+        """Leave with RST."""
+        linger = struct.pack("ii", 1, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.socket.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def eventually(condition: Callable[[], Any], what: str = "the condition") -> None:
+    """Wait until `condition` holds; fail if it never does."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} never came true"
+        time.sleep(0.005)

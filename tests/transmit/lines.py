@@ -1,0 +1,80 @@
+"""A transfer's two ends in one test: a connected pair of sockets and a file."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from zc_response.planning import Segment, Slice
+from zc_response.policy import Policy
+from zc_response.report import Tally
+from zc_response.sources import FileSource
+from zc_response.transmit import Access, Strategy, Transfer
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB in which every 256 bytes tell their place
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A TCP connection over loopback: our end (non-blocking) and the peer's.
+
+    The peer's buffer is small, so that a large body cannot vanish into it.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.socket()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        peer.connect(listener.getsockname())
+        ours, _ = listener.accept()
+    ours.setblocking(False)
+    peer.settimeout(10)
+    with ours, peer:
+        yield ours, peer
+
+
+@contextlib.contextmanager
+def open_file(path: Path, content: bytes = CONTENT) -> Iterator[FileSource]:
+    path.write_bytes(content)
+    with FileSource.open(path) as source:
+        yield source
+
+
+def whole(source: FileSource) -> Slice:
+    return Slice(source, 0, source.facts.size)
+
+
+def tally_of(segments: list[Segment], strategy: Strategy) -> Tally:
+    return Tally(
+        path="file",
+        status=200,
+        promised=sum(map(len, segments)),
+        strategy=strategy,
+        reason="the test says so",
+        guard="count",
+    )
+
+
+@contextlib.contextmanager
+def transfer_of(
+    segments: list[Segment],
+    ours: socket.socket,
+    strategy: Strategy = Strategy.SENDFILE,
+    step_bytes: int = 64 * 1024,
+) -> Iterator[tuple[Transfer, Tally]]:
+    """A transfer over a duplicate of `ours`, and its account, until the block ends."""
+    tally = tally_of(segments, strategy)
+    access = Access(socket=ours.dup())
+    transfer = Transfer(segments, access, Policy(step_bytes=step_bytes), tally)
+    with contextlib.closing(transfer):
+        yield transfer, tally
+
+
+def receive(peer: socket.socket, count: int) -> bytes:
+    received = bytearray()
+    while len(received) < count:
+        data = peer.recv(count - len(received))
+        if not data:
+            break
+        received += data
+    return bytes(received)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.transmit.lines import (
+    CONTENT,
+    connected,
+    open_file,
+    receive,
+    tally_of,
+    transfer_of,
+    whole,
+)
+from zc_response.errors import DisconnectedError, TruncatedError
+from zc_response.kernel import sockets
+from zc_response.transmit import Strategy, drive
+from zc_response.transmit.steps import Steps, Want
+
+BIG = CONTENT * 16  # more than a socket's buffers take
+
+Main = Callable[[], Coroutine[Any, Any, Any]]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Main], Any]:
+    """Run a coroutine function on one loop or the other."""
+    policy = {"asyncio": asyncio, "uvloop": uvloop}[request.param]
+
+    def run(main: Main) -> Any:
+        loop = policy.new_event_loop()
+        try:
+            return loop.run_until_complete(asyncio.wait_for(main(), 20))
+        finally:
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+    return run
+
+
+def test_it_sends_all_to_a_client_that_reads(
+    run: Callable[[Main], Any], tmp_path: Path
+) -> None:
+    with open_file(tmp_path / "f", BIG) as source, connected() as (ours, peer):
+        with transfer_of([whole(source)], ours) as (transfer, tally):
+
+            async def main() -> bytes:
+                reading = asyncio.to_thread(receive, peer, len(BIG))
+                _, received = await asyncio.gather(
+                    drive(transfer.steps(), transfer.fileno(), tally), reading
+                )
+                return received
+
+            assert run(main) == BIG
+
+
+def test_what_fits_into_the_socket_needs_no_wait(
+    run: Callable[[Main], Any], tmp_path: Path
+) -> None:
+    with open_file(tmp_path / "f", b"small") as source, connected() as (ours, peer):
+        with transfer_of([b"head", whole(source)], ours) as (transfer, tally):
+
+            async def main() -> None:
+                sending = drive(transfer.steps(), transfer.fileno(), tally)
+                with pytest.raises(StopIteration):
+                    sending.send(None)
+
+            run(main)
+            assert receive(peer, 9) == b"headsmall"
+
+
+def test_others_get_their_turn_between_two_steps(run: Callable[[Main], Any]) -> None:
+    with connected() as (ours, _peer):
+        order: list[str] = []
+
+        def steps(name: str) -> Steps:
+            for _ in range(4):
+                order.append(name)
+                yield Want.TURN
+
+        async def main() -> None:
+            with ours.dup() as second:
+                await asyncio.gather(
+                    drive(steps("a"), ours.fileno(), tally_of([], Strategy.COPY)),
+                    drive(steps("b"), second.fileno(), tally_of([], Strategy.COPY)),
+                )
+
+        run(main)
+        assert "aaa" not in "".join(order)
+        assert "bbb" not in "".join(order)
+
+
+def test_a_client_that_does_not_read_costs_no_time(
+    run: Callable[[Main], Any], tmp_path: Path
+) -> None:
+    with (
+        open_file(tmp_path / "f", BIG) as source,
+        connected() as (ours, _peer),
+        transfer_of([whole(source)], ours) as (transfer, tally),
+    ):
+        taken: list[Want] = []
+
+        def counted() -> Steps:
+            for want in transfer.steps():
+                taken.append(want)
+                yield want
+
+        async def main() -> None:
+            task = asyncio.create_task(drive(counted(), transfer.fileno(), tally))
+            await settled(taken)
+            before = len(taken)
+            await asyncio.sleep(0.3)
+            assert len(taken) == before
+            assert tally.sent < len(BIG)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        run(main)
+
+
+async def settled(taken: list[Want]) -> None:
+    """Wait until no step has been taken for a while: the buffers are full."""
+    before = -1
+    while len(taken) != before:
+        before = len(taken)
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 5, 20])
+def test_cancelled_after_any_step_it_watches_nothing_any_more(
+    run: Callable[[Main], Any], tmp_path: Path, after: int
+) -> None:
+    with open_file(tmp_path / "f", BIG) as source, connected() as (ours, peer):
+        with transfer_of([whole(source)], ours, step_bytes=30_000) as (transfer, tally):
+
+            async def main() -> int:
+                loop = asyncio.get_running_loop()
+                fd = transfer.fileno()
+                task = asyncio.create_task(drive(transfer.steps(), fd, tally))
+                for _ in range(after):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                sent = tally.sent
+                assert not loop.remove_writer(fd)
+                transfer.close()
+                # The number goes to somebody else, who must not be written to.
+                with (tmp_path / "other").open("wb") as other:
+                    await asyncio.sleep(0.02)
+                    assert os.fstat(other.fileno()).st_size == 0
+                assert tally.sent == sent
+                return sent
+
+            sent = run(main)
+            ours.close()
+            assert receive(peer, len(BIG)) == BIG[:sent]
+
+
+def test_a_reset_while_it_waits_ends_it(
+    run: Callable[[Main], Any], tmp_path: Path
+) -> None:
+    with open_file(tmp_path / "f", BIG) as source, connected() as (ours, peer):
+        with transfer_of([whole(source)], ours) as (transfer, tally):
+
+            async def main() -> None:
+                asyncio.get_running_loop().call_later(0.05, leave, peer)
+                with pytest.raises(DisconnectedError):
+                    await drive(transfer.steps(), transfer.fileno(), tally)
+
+            run(main)
+
+
+def leave(peer: socket.socket) -> None:
+    sockets.abort(peer)
+    peer.close()
+
+
+def test_what_the_steps_raise_comes_out(
+    run: Callable[[Main], Any], tmp_path: Path
+) -> None:
+    with (
+        open_file(tmp_path / "f", BIG) as source,
+        connected() as (ours, peer),
+        transfer_of([whole(source)], ours) as (transfer, tally),
+    ):
+
+        async def main() -> None:
+            sending = asyncio.create_task(
+                drive(transfer.steps(), transfer.fileno(), tally)
+            )
+            await asyncio.sleep(0.02)
+            os.truncate(tmp_path / "f", 0)
+            await asyncio.to_thread(receive, peer, 1 << 20)
+            with pytest.raises(TruncatedError):
+                await sending
+
+        run(main)
+
+
+def test_the_thread_time_of_every_step_is_counted(run: Callable[[Main], Any]) -> None:
+    with connected() as (ours, _peer):
+        tally = tally_of([], Strategy.COPY)
+
+        def work() -> Steps:
+            for _ in range(3):
+                sum(range(200_000))
+                yield Want.TURN
+
+        run(lambda: drive(work(), ours.fileno(), tally))
+        assert tally.cpu_seconds > 0

@@ -1,0 +1,53 @@
+"""File responses for Python web applications that leave at the kernel's speed.
+
+General layout, from the view to the wire; data goes one way:
+
+    integrations/<framework>   a view's file      -> a request, an open source
+    planning/                  pure               -> status, header fields, segments
+    asgi.py                    the protocol       -> one message that carries the plan
+    integrations/<server>      the connection     -> what the server lets us reach
+    transmit/                  strategy and driver: the bytes on the wire
+    kernel/                    the syscalls, one thin function each
+    report.py                  what happened, to the log and to listeners
+
+Nothing below knows a framework; nothing above knows a syscall. Import what you need
+from the modules themselves: `zc_response.asgi`, `zc_response.integrations.starlette`.
+"""
+
+from __future__ import annotations
+
+from zc_response.errors import (
+    FileForbiddenError,
+    FileMissingError,
+    NotRegularFileError,
+    OutOfDescriptorsError,
+    PolicyError,
+    SourceError,
+    TransferError,
+    TruncatedError,
+    ZCResponseError,
+)
+from zc_response.policy import Policy
+from zc_response.report import Outcome, Report, add_listener, remove_listener
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # Settings
+    "Policy",
+    # What happened to a body
+    "Outcome",
+    "Report",
+    "add_listener",
+    "remove_listener",
+    # Errors
+    "ZCResponseError",
+    "PolicyError",
+    "SourceError",
+    "FileMissingError",
+    "FileForbiddenError",
+    "NotRegularFileError",
+    "OutOfDescriptorsError",
+    "TransferError",
+    "TruncatedError",
+]  # fmt: skip

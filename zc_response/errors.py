@@ -1,0 +1,95 @@
+"""What can go wrong, sorted by what the caller can do about it.
+
+Every error is a `ZCResponseError`, and also the built-in that code which knows
+nothing of this package would already catch.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+
+class ZCResponseError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class PolicyError(ZCResponseError, ValueError):
+    """A setting has a value that makes no sense; the message names it."""
+
+
+class SourceError(ZCResponseError, OSError):
+    """A file cannot be served. `status` is the HTTP status that says so."""
+
+    status: ClassVar[int] = 500
+
+
+class FileMissingError(SourceError, FileNotFoundError):
+    """No file has that name (404)."""
+
+    status = 404
+
+
+class FileForbiddenError(SourceError, PermissionError):
+    """The process may not read the file, or the name leads out of its root (403)."""
+
+    status = 403
+
+
+class NotRegularFileError(SourceError):
+    """A directory, FIFO, socket, device, or a file the kernel makes up (404)."""
+
+    status = 404
+
+
+class OutOfDescriptorsError(SourceError):
+    """The process or the system has no descriptor left; try again later (503)."""
+
+    status = 503
+
+
+class TransferError(ZCResponseError, RuntimeError):
+    """A body could not be sent whole; its connection has been aborted."""
+
+
+class TruncatedError(TransferError):
+    """A file ended before the bytes that had been promised of it."""
+
+
+class DisconnectedError(TransferError):
+    """The client closed or reset the connection before the body was through."""
+
+
+_BY_ERRNO: dict[int, type[SourceError]] = {
+    errno.ENOENT: FileMissingError,
+    errno.ENOTDIR: FileMissingError,
+    errno.ENAMETOOLONG: FileMissingError,
+    errno.ELOOP: FileMissingError,
+    errno.EACCES: FileForbiddenError,
+    errno.EPERM: FileForbiddenError,
+    errno.EXDEV: FileForbiddenError,  # openat2: the name leads out of the root
+    errno.ENXIO: NotRegularFileError,  # a socket, or a device without a driver
+    errno.ENODEV: NotRegularFileError,
+    errno.EISDIR: NotRegularFileError,
+    errno.EMFILE: OutOfDescriptorsError,
+    errno.ENFILE: OutOfDescriptorsError,
+}
+
+
+@contextmanager
+def opening(path: str | bytes | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the kernel says about a file into the error that names it."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except OSError as exc:
+        number = exc.errno or 0
+        raise _BY_ERRNO.get(number, SourceError)(
+            number, exc.strerror, os.fspath(path)
+        ) from exc
+    except ValueError as exc:  # an embedded NUL byte: no file can have that name
+        raise FileMissingError(errno.ENOENT, str(exc), os.fspath(path)) from exc

@@ -1,0 +1,118 @@
+"""Every threshold and switch of the package, in one frozen record.
+
+A policy comes from keywords, from the environment (`ZC_RESPONSE_<FIELD>`), or from
+the defaults below. Each default says where it comes from.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from zc_response.errors import PolicyError
+
+_PREFIX: Final = "ZC_RESPONSE_"
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "etag": ("mtime", "change"),
+    "precompressed": ("never", "static", "always"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Settings of one middleware, response class or server.
+
+    Raises `PolicyError` for a value that makes no sense.
+    """
+
+    zero_copy: bool = True
+    """False copies every body through Python: to compare, or to rule us out."""
+
+    etag: str = "mtime"
+    """What the entity-tag is made of.
+
+    `mtime`: mtime_ns and size, so that every machine that holds the same file agrees.
+    `change`: inode and ctime_ns too; never equal for two contents, but this machine's
+    own.
+    """
+
+    precompressed: str = "static"
+    """Where `.zst`, `.br` and `.gz` files beside a file are served in its place.
+
+    `never`, `static` (StaticFiles only) or `always` (FileResponse too).
+    """
+
+    max_parts: int = 16
+    """More ranges than this, after coalescing, are answered with the whole file."""
+
+    step_bytes: int = 1024 * 1024
+    """Bytes one step hands to the kernel before other connections get their turn.
+
+    nginx takes 2 MiB (sendfile_max_chunk).
+    """
+
+    copy_bytes: int = 256 * 1024
+    """Bytes read at once where a body has to be copied."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise PolicyError(f"{name} is {value!r}; it can be one of {allowed}")
+        for name in ("max_parts", "step_bytes", "copy_bytes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise PolicyError(f"{name} is {value!r}; it must be 1 or more")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Policy:
+        """The defaults, changed by `ZC_RESPONSE_*`: one variable for each field.
+
+        Raises `PolicyError` for a value that cannot be read, and for a variable that
+        names no field, so that a misspelt setting is not silently ignored.
+        """
+        environ = os.environ if environ is None else environ
+        known = {_PREFIX + field.name.upper(): field for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for variable, text in environ.items():
+            if not variable.startswith(_PREFIX):
+                continue
+            if variable not in known:
+                raise PolicyError(f"{variable} is no setting; there are {list(known)}")
+            field = known[variable]
+            values[field.name] = _READERS[str(field.type)](variable, text.strip())
+        return cls(**values)
+
+
+@functools.cache
+def default_policy() -> Policy:
+    """The policy of the environment as it was when it was first asked for."""
+    return Policy.from_environment()
+
+
+def _read_int(variable: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise PolicyError(f"{variable} is {text!r}; it must be a whole number")
+    return int(text)
+
+
+def _read_bool(variable: str, text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise PolicyError(f"{variable} is {text!r}; it can be one of {list(words)}")
+    return words[text.lower()]
+
+
+def _read_str(_variable: str, text: str) -> str:
+    return text
+
+
+_READERS: Final[dict[str, Callable[[str, str], Any]]] = {
+    "bool": _read_bool,
+    "int": _read_int,
+    "str": _read_str,
+}

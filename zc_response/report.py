@@ -1,0 +1,198 @@
+"""What happened to each body: one report, to the log and to whoever listens.
+
+The transfer fills in a tally as it goes; when the body has ended, well or badly, the
+tally becomes a report, exactly once. Reports go to the logger `zc_response.transfer`
+(complete ones at DEBUG, those of clients that left at INFO, failures at ERROR).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Final
+
+from zc_response.errors import DisconnectedError, TruncatedError
+
+logger: Final = logging.getLogger("zc_response.transfer")
+
+
+class Outcome(str, Enum):
+    """How a body ended."""
+
+    UNDER_WAY = "under way"
+    COMPLETE = "complete"
+    DISCONNECTED = "disconnected"
+    """The client left; that is its right and nobody's error."""
+    TRUNCATED = "truncated"
+    """The file became shorter than promised; the connection was aborted."""
+    CANCELLED = "cancelled"
+    """The server or the application gave up; the connection was aborted."""
+    FAILED = "failed"
+    """Anything else, such as a disk error; the connection was aborted."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What happened to one body.
+
+    `sent` and `promised` count body bytes; `sent` is what the kernel (or the server,
+    where the body was copied) has accepted. `seconds` run from the first step to the
+    end; `cpu_seconds` are those the sending thread spent on it. `reason` says why
+    this strategy was taken, `guard` what kept the file honest meanwhile.
+    """
+
+    path: str
+    status: int
+    promised: int
+    sent: int
+    strategy: str
+    reason: str
+    guard: str
+    outcome: Outcome
+    seconds: float
+    cpu_seconds: float
+    error: str = ""
+
+
+Listener = Callable[[Report], None]
+
+_listeners: list[Listener] = []
+_under_way: dict[int, Tally] = {}
+
+
+def add_listener(listener: Listener) -> None:
+    """Call `listener` with each report, in the thread that sent the body.
+
+    It must not block; an exception it raises is logged and harms no response.
+    """
+    _listeners.append(listener)
+
+
+def remove_listener(listener: Listener) -> None:
+    """Take back `add_listener`. Raises ValueError if it is not there."""
+    _listeners.remove(listener)
+
+
+def under_way() -> list[Report]:
+    """The bodies that are being sent now, as they stand."""
+    return [tally.report() for tally in list(_under_way.values())]
+
+
+class Tally:
+    """The running account of one body; a context manager that ends in one report."""
+
+    __slots__ = (
+        "_started",
+        "cpu_seconds",
+        "error",
+        "guard",
+        "outcome",
+        "path",
+        "promised",
+        "reason",
+        "sent",
+        "status",
+        "strategy",
+    )
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        status: int,
+        promised: int,
+        strategy: str,
+        reason: str,
+        guard: str,
+    ) -> None:
+        self.path = path
+        self.status = status
+        self.promised = promised
+        self.strategy = strategy
+        self.reason = reason
+        self.guard = guard
+        self.sent = 0
+        self.cpu_seconds = 0.0
+        self.outcome = Outcome.UNDER_WAY
+        self.error = ""
+        self._started = time.monotonic()
+
+    def report(self) -> Report:
+        """The account as it stands now."""
+        return Report(
+            path=self.path,
+            status=self.status,
+            promised=self.promised,
+            sent=self.sent,
+            strategy=self.strategy,
+            reason=self.reason,
+            guard=self.guard,
+            outcome=self.outcome,
+            seconds=time.monotonic() - self._started,
+            cpu_seconds=self.cpu_seconds,
+            error=self.error,
+        )
+
+    def __enter__(self) -> Tally:
+        _under_way[id(self)] = self
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        del _under_way[id(self)]
+        self.outcome = next(end for kind, end in _ENDS if isinstance(error, kind))
+        self.error = repr(error) if error is not None else ""
+        _publish(self)
+
+
+_ENDS: Final = (
+    (type(None), Outcome.COMPLETE),
+    (TruncatedError, Outcome.TRUNCATED),
+    (DisconnectedError, Outcome.DISCONNECTED),
+    (Exception, Outcome.FAILED),
+    (BaseException, Outcome.CANCELLED),
+)
+_LEVELS: Final = {
+    Outcome.COMPLETE: logging.DEBUG,
+    Outcome.DISCONNECTED: logging.INFO,
+    Outcome.CANCELLED: logging.WARNING,
+    Outcome.TRUNCATED: logging.ERROR,
+    Outcome.FAILED: logging.ERROR,
+}
+
+
+def _publish(tally: Tally) -> None:
+    level = _LEVELS[tally.outcome]
+    if not _listeners and not logger.isEnabledFor(level):
+        return
+    report = tally.report()
+    logger.log(
+        level,
+        "%s: %s after %d of %d bytes by %s (%s), guard %s, %.3f s, %.3f s of CPU%s",
+        report.path,
+        report.outcome,
+        report.sent,
+        report.promised,
+        report.strategy,
+        report.reason,
+        report.guard,
+        report.seconds,
+        report.cpu_seconds,
+        f": {report.error}" if report.error else "",
+    )
+    for listener in tuple(_listeners):
+        try:
+            listener(report)
+        except Exception:
+            logger.exception("a listener of transfer reports failed")

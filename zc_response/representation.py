@@ -1,0 +1,90 @@
+"""From an open file to the representation that the planner decides about.
+
+Here the facts of a descriptor meet the policy, the clock and the kernel's release; the
+planner itself knows none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from typing import Final
+
+from zc_response.planning import Headers, Representation
+from zc_response.planning.validators import (
+    etag_from_change,
+    etag_from_mtime,
+    is_placeholder,
+    is_young,
+    last_modified,
+)
+from zc_response.policy import Policy
+from zc_response.sources import Facts, FileSource
+
+_SECOND_NS: Final = 1_000_000_000
+
+
+def represent(
+    source: FileSource,
+    headers: Headers,
+    policy: Policy,
+    *,
+    status: int = 200,
+    coding: str = "",
+) -> Representation:
+    """The representation that `source` holds, with its validators.
+
+    `headers` are those of a 200 response; `coding` is the content coding of the file's
+    bytes, if they are an encoded variant of another file.
+    """
+    return Representation(
+        source=source,
+        size=source.facts.size,
+        headers=headers,
+        etag=entity_tag(source.facts, policy, suffix=coding),
+        last_modified=last_modified(source.facts.mtime_ns, time.time_ns()),
+        status=status,
+    )
+
+
+def entity_tag(facts: Facts, policy: Policy, *, suffix: str = "") -> str | None:
+    """The entity-tag of an open file, made of what `policy.etag` names.
+
+    It is weak while a second change could still hide behind the same timestamp, and
+    there is none if it would rest on an mtime that says nothing.
+    """
+    weak = _grain_ns > 0 and is_young(facts.mtime_ns, time.time_ns(), _grain_ns)
+    if policy.etag == "change":
+        return etag_from_change(
+            facts.inode,
+            facts.ctime_ns,
+            facts.mtime_ns,
+            facts.size,
+            suffix=suffix,
+            weak=weak,
+        )
+    if is_placeholder(facts.mtime_ns):
+        return None
+    return etag_from_mtime(facts.mtime_ns, facts.size, suffix=suffix, weak=weak)
+
+
+def _timestamp_grain_ns() -> int:
+    """How long two changes of a file may share one timestamp; 0 if they never do.
+
+    Linux 6.13 and later give a file a fresh timestamp whenever the last one has been
+    looked at (multigrain timestamps); before, the clock ticked every 1 to 10 ms, and
+    other filesystems round to a second or two.
+    """
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if (
+        sys.platform == "linux"
+        and release
+        and tuple(map(int, release.groups())) >= (6, 13)
+    ):
+        return 0
+    return 2 * _SECOND_NS
+
+
+_grain_ns: Final = _timestamp_grain_ns()

@@ -1,0 +1,12 @@
+"""Where body bytes come from. A source owns its descriptor and knows its facts.
+
+A file is opened first and looked at afterwards, through the descriptor: header fields
+and body then speak of the same file, whatever happens to its name.
+"""
+
+from __future__ import annotations
+
+from zc_response.sources.file import Facts, FileSource
+from zc_response.sources.root import Root
+
+__all__ = ["Facts", "FileSource", "Root"]

@@ -1,0 +1,150 @@
+"""A regular file, open for reading, and the one owner of its descriptor."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import warnings
+from dataclasses import dataclass
+
+from zc_response.errors import NotRegularFileError, opening
+from zc_response.kernel import files
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What fstat(2) and fstatfs(2) say of an open file. Times in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    device: int
+    filesystem: str = "unknown"
+
+    @classmethod
+    def of(cls, status: os.stat_result, filesystem: str = "unknown") -> Facts:
+        """The facts in what stat(2) returned."""
+        return cls(
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            inode=status.st_ino,
+            device=status.st_dev,
+            filesystem=filesystem,
+        )
+
+
+class FileSource:
+    """A regular file that is open for reading, shared by those who retain it.
+
+    Whoever opened it holds one share, and each transfer takes one of its own; the
+    descriptor is closed when the last is released. So it cannot be closed, nor its
+    number reused, while anything can still send from it. A closed source has the
+    descriptor -1: a number that no call can mistake for another file.
+    """
+
+    __slots__ = ("_fd", "_lock", "_shares", "facts", "path")
+
+    def __init__(self, fd: int, path: str) -> None:
+        """Take over `fd`. Raises `SourceError` (and closes `fd`) if it cannot serve."""
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._shares = 1
+        self.path = path
+        try:
+            with opening(path):
+                self.facts = _facts(fd, path)
+        except BaseException:
+            self.release()
+            raise
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> FileSource:
+        """Open what `path` names now. Raises `SourceError` if it cannot be served."""
+        with opening(path):
+            fd = files.open_for_reading(path)
+        return cls(fd, os.fspath(path))
+
+    @classmethod
+    def borrow(cls, fd: int) -> FileSource:
+        """A source on a duplicate of somebody else's descriptor, which stays theirs."""
+        with opening(f"<descriptor {fd}>"):
+            copy = os.dup(fd)
+        return cls(copy, f"<descriptor {fd}>")
+
+    def fileno(self) -> int:
+        """The open descriptor. Raises ValueError after the last share is released."""
+        if self._fd < 0:
+            raise ValueError(f"the source {self.path!r} is closed")
+        return self._fd
+
+    @property
+    def closed(self) -> bool:
+        """True when the last share has been released."""
+        return self._fd < 0
+
+    def retain(self) -> FileSource:
+        """Take one more share. Raises ValueError if the source is closed."""
+        with self._lock:
+            if self._shares == 0:
+                raise ValueError(f"the source {self.path!r} is closed")
+            self._shares += 1
+        return self
+
+    def release(self) -> None:
+        """Give one share back; the last one closes the descriptor."""
+        with self._lock:
+            if self._shares == 0:
+                return
+            self._shares -= 1
+            if self._shares:
+                return
+            fd, self._fd = self._fd, -1
+        os.close(fd)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes from `offset` on; fewer only at the end of the file."""
+        return os.pread(self.fileno(), count, offset)
+
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        return f"<FileSource {self.path!r} fd={self._fd} shares={self._shares}>"
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            warnings.warn(f"unreleased {self!r}", ResourceWarning, stacklevel=2)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _facts(fd: int, path: str) -> Facts:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegularFileError(errno.EINVAL, _not_regular(status.st_mode), path)
+    filesystem = files.filesystem(fd)
+    if filesystem in files.MADE_UP.values():
+        message = f"a file of {filesystem}, which has no length of its own"
+        raise NotRegularFileError(errno.EINVAL, message, path)
+    return Facts.of(status, filesystem)
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
+
+
+def _not_regular(mode: int) -> str:
+    kind = next((name for test, name in _KINDS if test(mode)), "something else")
+    return f"{kind}, not a regular file"

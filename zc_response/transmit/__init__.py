@@ -1,0 +1,27 @@
+"""From segments to bytes on the wire.
+
+A strategy is a generator of steps, written once: it does a bounded piece of work and
+yields what it waits for. A driver is whoever waits: it knows a loop or a thread, and
+nothing of files. `choose` picks the strategy from what the server lets us reach.
+"""
+
+from __future__ import annotations
+
+from zc_response.transmit.access import Access, open_access
+from zc_response.transmit.asyncio_driver import drive
+from zc_response.transmit.choose import Choice, Strategy, choose
+from zc_response.transmit.copy import read
+from zc_response.transmit.steps import Cursor
+from zc_response.transmit.transfer import Transfer
+
+__all__ = [
+    "Access",
+    "Choice",
+    "Cursor",
+    "Strategy",
+    "Transfer",
+    "choose",
+    "drive",
+    "open_access",
+    "read",
+]

@@ -1,0 +1,26 @@
+"""What a server lets us reach of one connection: plain facts, gathered once."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from zc_response.kernel import sockets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """The way to one client, as far as the server opens it.
+
+    `socket` is a non-blocking duplicate of the connection's own, which the transfer
+    closes; None where there is no such thing or nobody may write to it. `obstacle`
+    then says why.
+    """
+
+    socket: socket.socket | None = None
+    obstacle: str = ""
+
+
+def open_access(fd: int) -> Access:
+    """The way through the connected socket `fd`. Raises OSError if it has no room."""
+    return Access(socket=sockets.duplicate(fd))

@@ -1,0 +1,47 @@
+"""Which strategy carries a body: one table, read from the top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from zc_response.policy import Policy
+from zc_response.transmit.access import Access
+
+
+class Strategy(str, Enum):
+    """How the bytes of a slice leave."""
+
+    SENDFILE = "sendfile"
+    """By reference, from the page cache to the socket (sendfile(2))."""
+    COPY = "copy"
+    """Read into memory and written out again."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A strategy and, in a few words, why it was taken."""
+
+    strategy: Strategy
+    reason: str
+
+
+_Rule = tuple[Callable[[Access, Policy], bool], Strategy, str]
+
+RULES: Final[tuple[_Rule, ...]] = (
+    (lambda _, policy: not policy.zero_copy, Strategy.COPY, "switched off"),
+    (lambda access, _: access.socket is None, Strategy.COPY, "{obstacle}"),
+    (lambda _a, _p: True, Strategy.SENDFILE, "plain socket"),
+)
+"""The first rule that holds decides."""
+
+
+def choose(access: Access, policy: Policy) -> Choice:
+    """The strategy for slices of regular files over `access`, and why."""
+    strategy, reason = next(rule[1:] for rule in RULES if rule[0](access, policy))
+    return Choice(strategy, reason.format(obstacle=access.obstacle))

@@ -1,0 +1,87 @@
+"""One body on its way over one socket: segments in order, strategy by strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from zc_response.kernel import sockets
+from zc_response.planning import Segment, Slice
+from zc_response.policy import Policy
+from zc_response.report import Tally
+from zc_response.sources import FileSource
+from zc_response.transmit.access import Access
+from zc_response.transmit.choose import Strategy
+from zc_response.transmit.copy import copy
+from zc_response.transmit.sendfile import sendfile
+from zc_response.transmit.steps import Cursor, Line, RefusedError, Steps, source_of
+
+STRATEGIES: Final[dict[Strategy, Callable[[Line, Cursor], Steps]]] = {
+    Strategy.SENDFILE: sendfile,
+    Strategy.COPY: copy,
+}
+
+
+class Transfer:
+    """Sends segments over `access.socket`, which it owns from now on.
+
+    It holds a share of each source until it is closed, so nothing that happens to the
+    response that made the segments can take a descriptor away from under it. `head`
+    and `tail` are what the server's framing puts around the body: they are sent, but
+    not counted as part of it.
+    """
+
+    __slots__ = ("_line", "_segments", "_sources", "head", "tail")
+
+    def __init__(
+        self, segments: Sequence[Segment], access: Access, policy: Policy, tally: Tally
+    ) -> None:
+        assert access.socket is not None
+        self.head = self.tail = b""
+        self._line = Line(access.socket, policy.step_bytes, tally)
+        self._segments = [segment for segment in segments if len(segment)]
+        self._sources: list[FileSource] = []
+        try:
+            for segment in self._segments:
+                if isinstance(segment, Slice):
+                    self._sources.append(source_of(segment).retain())
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+        return self._line.socket.fileno()
+
+    def steps(self) -> Steps:
+        """All of it, as steps; literal bytes wait for those that follow (MSG_MORE)."""
+        line, tail = self._line, self.tail
+        last = len(self._segments) - 1
+        if self.head:
+            yield from line.write(self.head, more=last >= 0 or bool(tail))
+        for index, segment in enumerate(self._segments):
+            if isinstance(segment, bytes):
+                yield from line.write(segment, more=index < last or bool(tail))
+                line.tally.sent += len(segment)
+            else:
+                yield from self._send(Cursor(segment))
+        if tail:
+            yield from line.write(tail, more=False)
+
+    def _send(self, cursor: Cursor) -> Steps:
+        tally = self._line.tally
+        try:
+            yield from STRATEGIES[Strategy(tally.strategy)](self._line, cursor)
+        except RefusedError as refusal:
+            tally.strategy, tally.reason = Strategy.COPY, str(refusal)
+            yield from copy(self._line, cursor)
+
+    def abort(self) -> None:
+        """Let the connection end with RST when the last descriptor of it is closed."""
+        sockets.abort(self._line.socket)
+
+    def close(self) -> None:
+        """Give everything back: shares of sources, and the socket."""
+        self._line.socket.close()
+        while self._sources:
+            self._sources.pop().release()
