@@ -75,7 +75,8 @@ class FileResponse(StarletteFileResponse):
         self._settings = self.policy or default_policy()
         self._open: Opener = FileSource.open
         self._encoded = self._settings.precompressed == "always"
-        self._preliminary: set[tuple[bytes, bytes]] = set()
+        # Fields that the plan will set itself, once the file is open.
+        self._preliminary = {(b"accept-ranges", b"bytes")}
         super().__init__(
             path, status_code, headers, media_type, background, stat_result=stat_result
         )
@@ -93,7 +94,7 @@ class FileResponse(StarletteFileResponse):
         self.headers.setdefault("last-modified", http_date(mtime))
         if etag is not None:
             self.headers.setdefault("etag", etag)
-        self._preliminary = set(self.raw_headers) - given
+        self._preliminary |= set(self.raw_headers) - given
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,9 @@ HOOKED: dict[str, Any] = {
     "h11": ZeroCopyH11Protocol,
     "httptools": ZeroCopyHttpToolsProtocol,
 }
+
+Fields = Mapping[str, str] | Sequence[tuple[str, str]]
+"""Header fields of a request; a sequence where a name is repeated."""
 
 _ENDS = (h11.EndOfMessage, h11.ConnectionClosed)
 
@@ -90,6 +93,7 @@ class Answer:
     body: bytes
     complete: bool = True
     reusable: bool = True
+    fields: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def length(self) -> int:
@@ -112,18 +116,25 @@ class Client:
     def send(
         self,
         target: str = "/",
-        headers: Mapping[str, str] | None = None,
+        headers: Fields | None = None,
         *,
         method: str = "GET",
     ) -> Client:
         """Send a request and return without waiting for the response."""
-        fields = [("host", "test"), *(headers or {}).items()]
-        request = h11.Request(method=method, target=target, headers=fields)
-        self.socket.sendall(
-            (self.protocol.send(request) or b"")
-            + (self.protocol.send(h11.EndOfMessage()) or b"")
-        )
+        return self.send_raw(self._request(target, headers or {}, method))
+
+    def expect(self, target: str = "/") -> Client:
+        """Be ready for the response to a request that was sent by `send_raw`."""
+        self._request(target, {}, "GET")
         return self
+
+    def _request(self, target: str, headers: Fields, method: str) -> bytes:
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        fields = [(name.encode(), value.encode()) for name, value in pairs]
+        fields.append((b"host", b"test"))
+        request = h11.Request(method=method, target=target, headers=fields)
+        head = self.protocol.send(request) or b""
+        return head + (self.protocol.send(h11.EndOfMessage()) or b"")
 
     def send_raw(self, data: bytes) -> Client:
         self.socket.sendall(data)
@@ -137,10 +148,11 @@ class Client:
             for event in self._events(chunk, pause):
                 if isinstance(event, h11.Response):
                     answer.status = event.status_code
-                    answer.headers = {
-                        name.decode(): value.decode("latin-1")
+                    answer.fields = [
+                        (name.decode(), value.decode("latin-1"))
                         for name, value in event.headers
-                    }
+                    ]
+                    answer.headers = dict(answer.fields)
                 elif isinstance(event, h11.Data):
                     parts.append(bytes(event.data))
         except (h11.RemoteProtocolError, ConnectionResetError):
@@ -162,14 +174,10 @@ class Client:
             else:
                 yield event
 
-    def get(
-        self, target: str = "/", headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    def get(self, target: str = "/", headers: Fields | None = None) -> Answer:
         return self.send(target, headers).receive()
 
-    def head(
-        self, target: str = "/", headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    def head(self, target: str = "/", headers: Fields | None = None) -> Answer:
         return self.send(target, headers, method="HEAD").receive()
 
     def reset(self) -> None:

@@ -44,7 +44,7 @@ def test_a_setting_that_makes_no_sense_is_named(
 
 
 @pytest.mark.parametrize(
-    "setting", [{"max_parts": 0}, {"copy_bytes": "9"}, {"precompressed": "maybe"}]
+    "setting", [{"max_parts": -1}, {"copy_bytes": "9"}, {"precompressed": "maybe"}]
 )
 def test_keywords_are_checked_as_well(setting: dict[str, Any]) -> None:
     with pytest.raises(PolicyError, match=next(iter(setting))):

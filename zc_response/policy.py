@@ -19,6 +19,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "etag": ("mtime", "change"),
     "precompressed": ("never", "static", "always"),
 }
+_LEAST: Final = {"max_parts": 0, "step_bytes": 1, "copy_bytes": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,8 @@ class Policy:
     """
 
     max_parts: int = 16
-    """More ranges than this, after coalescing, are answered with the whole file."""
+    """More ranges than this, after coalescing, are answered with the whole file; 0
+    offers no ranges at all."""
 
     step_bytes: int = 1024 * 1024
     """Bytes one step hands to the kernel before other connections get their turn.
@@ -62,10 +64,10 @@ class Policy:
             value = getattr(self, name)
             if value not in allowed:
                 raise PolicyError(f"{name} is {value!r}; it can be one of {allowed}")
-        for name in ("max_parts", "step_bytes", "copy_bytes"):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise PolicyError(f"{name} is {value!r}; it must be 1 or more")
+            if not isinstance(value, int) or value < least:
+                raise PolicyError(f"{name} is {value!r}; it must be {least} or more")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Policy:

@@ -37,7 +37,8 @@ class Representation:
     `headers` are those of the 200 response, without Content-Length; they include
     Content-Type, Content-Encoding, Vary and whatever the view added. `etag` is the
     whole entity-tag, quotes and `W/` included. `last_modified` is in whole seconds
-    since the epoch. Either validator may be missing.
+    since the epoch. Either validator may be missing, and one among the headers wins.
+    A status other than 200 is sent as it is: no ranges, no preconditions.
     """
 
     source: object
@@ -52,8 +53,8 @@ class Representation:
 class Plan:
     """Status, header fields and body of one response.
 
-    The lengths of the segments add up to Content-Length. A plan for HEAD, 304 and
-    412 has no segments; its Content-Length, where it has one, is that of the GET.
+    The lengths of the segments add up to Content-Length. Only a plan for HEAD has no
+    segments and yet a Content-Length above 0: that of the GET.
     """
 
     status: int

@@ -119,7 +119,7 @@ def _most_parts(view: Mapping[str, str], max_parts: int) -> int:
     Of encoded bytes one: Content-Encoding would speak of the whole multipart, its
     delimiters included.
     """
-    if view.get("accept-ranges", "bytes") != "bytes":
+    if view.get("accept-ranges") == "none":
         return 0
     return min(max_parts, 1) if "content-encoding" in view else max_parts
 

@@ -1,0 +1,66 @@
+"""The ASGI applications under test: one view that returns a file, in several ways.
+
+A server imports this module and calls one of the factories; each imports only what it
+needs, so that no candidate carries another's weight. An environment variable names the
+directory of the files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from benchmarks.files import DIRECTORY_VARIABLE, LARGEST_IN_MEMORY
+
+Message = MutableMapping[str, Any]
+App = Callable[
+    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
+    Awaitable[None],
+]
+
+
+def stock() -> App:
+    """Starlette's own FileResponse."""
+    return _application(FileResponse)
+
+
+def middleware() -> App:
+    """The stock application inside ZeroCopyMiddleware."""
+    from zc_response.asgi import ZeroCopyMiddleware
+
+    return ZeroCopyMiddleware(stock())
+
+
+def response() -> App:
+    """The FileResponse of zc_response."""
+    from zc_response.integrations import starlette
+
+    return _application(starlette.FileResponse)
+
+
+def in_memory() -> App:
+    """The bytes themselves, read once: what the view costs without any file."""
+    contents = {
+        str(path): path.read_bytes()
+        for path in Path(os.environ[DIRECTORY_VARIABLE]).iterdir()
+        if path.stat().st_size <= LARGEST_IN_MEMORY
+    }
+    return _application(
+        lambda path: Response(contents[path], media_type="application/octet-stream")
+    )
+
+
+def _application(respond: Callable[[str], Response]) -> Starlette:
+    directory = os.environ[DIRECTORY_VARIABLE]
+
+    async def view(request: Request) -> Response:
+        return respond(f"{directory}/{request.path_params['name']}")
+
+    return Starlette(routes=[Route("/{name}", view)])

@@ -1,0 +1,98 @@
+"""What is compared: the table of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.errors import BenchmarkError, MissingError
+from benchmarks.files import LARGEST_IN_MEMORY
+from benchmarks.servers import Nginx, Software, Uvicorn
+
+PROTOCOL: Final = "zc_response.integrations.uvicorn:ZeroCopyProtocol"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One way to serve a file."""
+
+    name: str
+    title: str
+    software: Software
+    largest: int | None = None
+    """The largest file it can serve; None if there is no limit."""
+
+    def serves(self, size: int) -> bool:
+        """True if a file of `size` bytes is not too large for it."""
+        return self.largest is None or size <= self.largest
+
+
+CANDIDATES: Final = {
+    candidate.name: candidate
+    for candidate in (
+        Candidate(name="nginx", title="nginx, sendfile", software=Nginx()),
+        Candidate(
+            name="stock",
+            title="Starlette FileResponse, stock",
+            software=Uvicorn(factory="stock"),
+        ),
+        Candidate(
+            name="middleware",
+            title="stock in ZeroCopyMiddleware",
+            software=Uvicorn(factory="middleware"),
+        ),
+        Candidate(
+            name="protocol",
+            title="stock on ZeroCopyProtocol",
+            software=Uvicorn(factory="stock", http=PROTOCOL),
+        ),
+        Candidate(
+            name="response",
+            title="our FileResponse on ZeroCopyProtocol",
+            software=Uvicorn(factory="response", http=PROTOCOL),
+        ),
+        Candidate(
+            name="response-asyncio",
+            title="our FileResponse, asyncio instead of uvloop",
+            software=Uvicorn(factory="response", http=PROTOCOL, loop="asyncio"),
+        ),
+        Candidate(
+            name="in-memory",
+            title="Starlette Response, bytes in memory",
+            software=Uvicorn(factory="in_memory"),
+            largest=LARGEST_IN_MEMORY,
+        ),
+    )
+}
+
+DEFAULT: Final = ("nginx", "stock", "middleware", "response", "in-memory")
+BASELINES: Final = ("nginx", "stock")
+"""Whom the others are compared with."""
+
+
+def named(names: Iterable[str]) -> list[Candidate]:
+    """The candidates of these names, all of which must be able to run."""
+    chosen = [_lookup(name) for name in dict.fromkeys(names)]
+    for candidate in chosen:
+        obstacle = why_not(candidate)
+        if obstacle:
+            raise MissingError(f"{candidate.name}: {obstacle}")
+    return chosen
+
+
+def why_not(candidate: Candidate) -> str:
+    """What stands in the way of running a candidate; empty if nothing does."""
+    try:
+        candidate.software.check()
+    except MissingError as exc:
+        return str(exc)
+    return ""
+
+
+def _lookup(name: str) -> Candidate:
+    try:
+        return CANDIDATES[name]
+    except KeyError:
+        known = ", ".join(CANDIDATES)
+        raise BenchmarkError(f"no candidate {name!r}; there are: {known}") from None

@@ -1,0 +1,246 @@
+"""Puts a server under load, and meters it exactly while the load is on.
+
+Two generators: `Discard` for throughput, by the client in `client.py`; `Wrk` for
+requests per second of small files, where a client in Python would be too slow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Final, Protocol
+
+from benchmarks.client import READY, Connection, Request, Traffic, explained
+from benchmarks.errors import LoadError, MissingError
+from benchmarks.files import MIB
+from benchmarks.procfs import Meter
+
+LIMIT: Final = 1_000_000
+"""The most requests of one run, on one connection."""
+PATIENCE: Final = 30.0
+"""How many seconds a server may say nothing."""
+SLOWEST: Final = 20 * MIB
+"""Bytes per second below which a server counts as hanging."""
+SMALL: Final = MIB
+"""Below this size requests per second are the figure, and wrk the client."""
+
+_SUMMARY: Final = Path(__file__).with_name("summary.lua")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A file on a server."""
+
+    port: int
+    path: str
+    size: int
+
+
+class Load(Protocol):
+    """A way to put a server under load."""
+
+    @property
+    def name(self) -> str:
+        """What the client is called in reports."""
+
+    @property
+    def connections(self) -> int:
+        """How many connections it uses."""
+
+    def run(self, target: Target, meter: Meter) -> Traffic:
+        """Make the load, with the meter running from the first byte to the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discard:
+    """Keep-alive connections whose bodies the kernel throws away."""
+
+    seconds: float
+    connections: int = 1
+    warm_up: bool = True
+
+    @property
+    def name(self) -> str:
+        """What the client is called in reports."""
+        return "discarding client"
+
+    def run(self, target: Target, meter: Meter) -> Traffic:
+        """Make the load, with the meter running from the first byte to the last."""
+        client = _Client(self._request(target))
+        with closing(client):
+            client.expect(READY)
+            with meter:
+                client.go()
+                result = client.line()
+        return Traffic(**json.loads(result))
+
+    def _request(self, target: Target) -> Request:
+        return Request(
+            port=target.port,
+            path=target.path,
+            size=target.size,
+            connections=self.connections,
+            seconds=self.seconds,
+            warm_up=self.warm_up,
+            limit=LIMIT,
+            patience=PATIENCE,
+        )
+
+
+class _Client:
+    """The process of `client.py`. Close it."""
+
+    def __init__(self, request: Request) -> None:
+        self._patience = allowance(request.size, request.connections, request.seconds)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.client", json.dumps(asdict(request))],
+            env=module_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in _pipe(self._process.stdout):
+            self._lines.put(line)
+        self._lines.put("")
+
+    def expect(self, word: str) -> None:
+        """Wait for a line that says `word`."""
+        if self.line().strip() != word:
+            raise LoadError("the client said something unexpected")
+
+    def go(self) -> None:
+        """Let the client begin."""
+        stdin = _pipe(self._process.stdin)
+        stdin.write("go\n")
+        stdin.flush()
+
+    def line(self) -> str:
+        """The client's next line. Raises LoadError if it ended or takes too long."""
+        try:
+            line = self._lines.get(timeout=self._patience)
+        except queue.Empty:
+            raise LoadError(f"no answer within {self._patience:.0f} s") from None
+        if not line:
+            raise LoadError(_pipe(self._process.stderr).read().strip() or "it crashed")
+        return line
+
+    def close(self) -> None:
+        """End the client, if it has not ended."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None  # every one of them was asked for
+    return pipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrk:
+    """The load generator wrk: one thread, many connections."""
+
+    program: str
+    seconds: float
+    connections: int = 32
+
+    @property
+    def name(self) -> str:
+        """What the client is called in reports."""
+        return "wrk"
+
+    def run(self, target: Target, meter: Meter) -> Traffic:
+        """Make the load, with the meter running from the first byte to the last."""
+        with meter:
+            try:
+                done = subprocess.run(
+                    self._command(target),
+                    capture_output=True,
+                    text=True,
+                    timeout=self.seconds + PATIENCE,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise LoadError("wrk did not end in time") from None
+        if done.returncode:
+            raise LoadError(f"wrk failed: {done.stderr.strip()}")
+        return parse_summary(done.stdout, target.size)
+
+    def _command(self, target: Target) -> list[str]:
+        seconds = max(1, round(self.seconds))  # wrk takes whole ones
+        url = f"http://127.0.0.1:{target.port}{target.path}"
+        options = [f"-c{self.connections}", f"-d{seconds}s", "-s", str(_SUMMARY)]
+        return [self.program, "-t1", *options, url]
+
+
+def parse_summary(output: str, size: int) -> Traffic:
+    """The traffic that wrk reports in its last line."""
+    summary: dict[str, int] = json.loads(output.rstrip().rpartition("\n")[2])
+    requests, failed = summary["requests"], summary["failed"]
+    if failed or summary["timeouts"]:
+        raise LoadError(f"wrk saw {failed} errors and {summary['timeouts']} timeouts")
+    if not requests:
+        raise LoadError("wrk got no answer")
+    if summary["bytes"] < requests * size:
+        raise LoadError(
+            f"{requests} bodies of {size} bytes should have come; fewer did"
+        )
+    return Traffic(
+        requests=requests,
+        body_bytes=requests * size,
+        seconds=summary["microseconds"] / 1e6,
+    )
+
+
+def find_wrk(program: str | None) -> str | None:
+    """Where wrk is, or None. Raises MissingError if it was named and is not there."""
+    found = shutil.which(program or "wrk")
+    if found is None and program is not None:
+        raise MissingError(f"there is no program {program!r}")
+    return found
+
+
+def choose_load(size: int, seconds: float, connections: int, wrk: str | None) -> Load:
+    """The load that fits a file of `size` bytes."""
+    if size >= SMALL:
+        return Discard(seconds=seconds, connections=connections)
+    if wrk is None:
+        return Discard(seconds=seconds, connections=1)
+    return Wrk(program=wrk, seconds=seconds)
+
+
+def allowance(size: int, connections: int, seconds: float) -> float:
+    """How many seconds a run may take before it counts as hanging."""
+    return seconds + PATIENCE + 2 * size * connections / SLOWEST
+
+
+def check_body(target: Target, file: Path) -> None:
+    """Check that a server sends exactly the bytes of `file`."""
+    with (
+        explained(),
+        closing(Connection(target.port, PATIENCE)) as connection,
+        file.open("rb") as expected,
+    ):
+        for piece in connection.read(target.path, target.size):
+            if expected.read(len(piece)) != piece:
+                raise LoadError("the body is not the file")
+        connection.expect_silence()
+
+
+def module_environment() -> dict[str, str]:
+    """An environment in which a child finds this package, wherever it is started."""
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -1,0 +1,55 @@
+"""The four stacks of uvicorn, and the reports of what was sent in a test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live import HOOKED, STACKS, Server, serve
+from zc_response import Report, add_listener, remove_listener
+
+CONTENT = bytes(range(256)) * 4096 * 3  # 3 MiB: more than one step
+
+Serve = Callable[..., contextlib.AbstractContextManager[Server]]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file.bin"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def reports() -> Iterator[list[Report]]:
+    """The reports of the transfers that ended during the test."""
+    seen: list[Report] = []
+    add_listener(seen.append)
+    yield seen
+    remove_listener(seen.append)
+
+
+@pytest.fixture(params=STACKS, ids="-".join)
+def hooked(request: pytest.FixtureRequest) -> Serve:
+    """Serve an application by our protocol classes, on each of uvicorn's stacks."""
+    http, loop = request.param
+
+    def on_stack(app: Any, **settings: Any) -> Any:
+        return serve(app, http=HOOKED[http], loop=loop, **settings)
+
+    return on_stack
+
+
+@pytest.fixture(params=STACKS, ids="-".join)
+def plain(request: pytest.FixtureRequest) -> Serve:
+    """Serve an application by uvicorn as it is, on each of its stacks."""
+    http, loop = request.param
+
+    def on_stack(app: Any, **settings: Any) -> Any:
+        return serve(app, http=http, loop=loop, **settings)
+
+    return on_stack

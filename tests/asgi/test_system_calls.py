@@ -1,0 +1,91 @@
+"""strace, as the witness that a body really leaves by sendfile(2)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live import PATIENCE, Client
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="strace is not installed"
+)
+
+SIZE = 3 * 1024 * 1024
+APP = """
+import sys
+from starlette.applications import Starlette
+from starlette.routing import Route
+from zc_response.integrations.starlette import FileResponse
+async def view(request):
+    return FileResponse(sys.argv[1])
+import uvicorn
+uvicorn.run(
+    Starlette(routes=[Route("/", view)]), fd=int(sys.argv[2]), log_level="error",
+    http="zc_response.integrations.uvicorn:" + sys.argv[3], loop=sys.argv[4],
+    limit_max_requests=3,
+)
+"""
+
+
+@contextlib.contextmanager
+def traced(path: Path, trace: Path, http: str, loop: str) -> Iterator[Client]:
+    """A server under strace, which writes what was sent to `trace`."""
+    calls = "sendfile,write,writev,sendto,sendmsg,pread64,read"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.set_inheritable(True)
+        number = listener.fileno()
+        command = ["strace", "-f", "-qq", "-e", f"trace={calls}", "-o", str(trace)]
+        server = subprocess.Popen(
+            [*command, sys.executable, "-c", APP, str(path), str(number), http, loop],
+            pass_fds=[number],
+        )
+        try:
+            with Client(listener.getsockname()[1]) as client:
+                yield client
+            server.wait(PATIENCE)  # it stops by itself, after three requests
+        finally:
+            server.kill()
+            server.wait()
+
+
+def carried(trace: Path, call: str) -> int:
+    """How many bytes calls of one kind moved, large ones only."""
+    results = re.findall(rf"{call}\(.*= (\d+)$", trace.read_text(), re.MULTILINE)
+    return sum(int(result) for result in results if int(result) > 16384)
+
+
+REQUESTS = {
+    "whole": ({}, SIZE),
+    "single range": ({"range": "bytes=100000-2099999"}, 2_000_000),
+    "multipart": ({"range": "bytes=0-999999,2000000-2999999"}, 2_000_000),
+}
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("http", ["ZeroCopyH11Protocol", "ZeroCopyHttpToolsProtocol"])
+def test_every_kind_of_body_is_carried_by_sendfile_alone(
+    tmp_path: Path, http: str, loop: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(SIZE))
+    expected = 0
+    with traced(path, tmp_path / "trace", http, loop) as client:
+        for headers, count in REQUESTS.values():
+            answer = client.get("/", headers)
+            assert len(answer.body) >= count
+            assert answer.complete
+            expected += count
+
+    sent = carried(tmp_path / "trace", "sendfile")
+    assert expected - 3 * 16384 <= sent <= expected
+    for call in ("write", "writev", "sendto", "sendmsg", "pread64"):
+        assert carried(tmp_path / "trace", call) == 0
