@@ -71,7 +71,7 @@ class FileResponse(StarletteFileResponse):
         content_disposition_type: str = "attachment",
     ) -> None:
         if media_type is None:
-            media_type = guess_type(filename or path)[0]
+            media_type = guess_type(filename or path)[0] or "application/octet-stream"
         self._settings = self.policy or default_policy()
         self._open: Opener = FileSource.open
         self._encoded = self._settings.precompressed == "always"
@@ -187,7 +187,7 @@ class FileResponse(StarletteFileResponse):
 
         version = scope.get("asgi", {}).get("spec_version", "2.0")
         told_by_send = tuple(map(int, version.split("."))) >= (2, 4)
-        if told_by_send or not len(answer) or has_zero_copy(scope):
+        if told_by_send or not len(answer) or has_zero_copy(scope, self._settings):
             await respond_to(send)
         else:
             await _until_disconnect(respond_to, receive, send)

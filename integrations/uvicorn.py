@@ -90,13 +90,25 @@ def _hooked(app: Any) -> Any:
 def connect(send: Any) -> _CycleConnection | str:
     """The connection behind uvicorn's `send`, or why it cannot be used."""
     cycle = send.__self__
-    kind = _KINDS.get(f"{type(cycle).__module__}.{type(cycle).__name__}")
+    kind = _known.get(type(cycle)) or _examine(cycle)
+    return kind if isinstance(kind, str) else kind(cycle)
+
+
+_known: dict[type, type[_CycleConnection] | str] = {}
+
+
+def _examine(cycle: Any) -> type[_CycleConnection] | str:
+    """What to make of a cycle of this class, found out on the first one."""
+    name = type(cycle).__module__
+    kind = _KINDS.get(f"{name}.{type(cycle).__name__}")
+    missing = [need for need in kind.needs if not hasattr(cycle, need)] if kind else []
     if kind is None:
-        return f"{type(cycle).__module__} cannot be written behind"
-    missing = [name for name in kind.needs if not hasattr(cycle, name)]
-    if missing:
-        return f"this uvicorn's {type(cycle).__module__} has no {', '.join(missing)}"
-    return kind(cycle)
+        _known[type(cycle)] = f"{name} cannot be written behind"
+    elif missing:
+        _known[type(cycle)] = f"this {name} has no {', '.join(missing)}"
+    else:
+        _known[type(cycle)] = kind
+    return _known[type(cycle)]
 
 
 class _CycleConnection:
@@ -127,8 +139,8 @@ class _CycleConnection:
 
     @property
     def disconnected(self) -> bool:
-        """True when uvicorn has been told that the connection is lost."""
-        return bool(self._cycle.disconnected)
+        """True when the connection is lost, or is being closed."""
+        return self._cycle.disconnected or self._cycle.transport.is_closing()
 
     def bodiless(self, status: int) -> bool:
         """HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3)."""
@@ -164,7 +176,7 @@ class _CycleConnection:
 
     def access(self) -> Access:
         """The connection's socket, duplicated."""
-        return open_access(self._cycle.transport.get_extra_info("socket").fileno())
+        return open_access(self._cycle.transport.get_extra_info("socket"))
 
     def abort(self) -> None:
         """Drop the connection, and tell the cycle before the loop gets round to it."""

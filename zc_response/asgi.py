@@ -19,6 +19,7 @@ import importlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from types import MethodType
 from typing import Any, Final, Protocol, TypeVar
 
 from zc_response.errors import DisconnectedError, TransferError
@@ -144,20 +145,33 @@ def _find_connection(send: Any) -> tuple[Connection | None, str]:
     """The connection behind `send`, or None and what stands in the way."""
     inner = _unwrap(send)
     owner = type(getattr(inner, "__self__", None))
-    integration = _SERVERS.get(owner.__module__.partition(".")[0])
-    if integration is None:
+    connect = _connectors.get(owner.__module__) or _connector(owner.__module__)
+    if connect is None:
         found: Connection | str = f"no way known to write behind {_name(inner)}"
     else:
-        found = importlib.import_module(integration).connect(inner)
+        found = connect(inner)
     if isinstance(found, str):
         _say_once(found)
         return None, found
     return found, found.obstacle
 
 
+_Connector = Callable[[Any], "Connection | str"]
+_connectors: dict[str, _Connector] = {}
+
+
+def _connector(module: str) -> _Connector | None:
+    """The `connect` of the integration that knows the server `module` belongs to."""
+    integration = _SERVERS.get(module.partition(".")[0])
+    if integration is None:
+        return None
+    connect: _Connector = importlib.import_module(integration).connect
+    return _connectors.setdefault(module, connect)
+
+
 def _unwrap(send: Any) -> Any:
     """The innermost `send` that can be reached through pass-through wrappers."""
-    while True:
+    while type(send) is not MethodType:
         function = getattr(send, "func", send)  # functools.partial
         kept = _PASS_THROUGH.get(_name(function))
         if kept is None:
@@ -167,6 +181,7 @@ def _unwrap(send: Any) -> Any:
         else:
             cells = dict(zip(send.__code__.co_freevars, send.__closure__, strict=True))
             send = cells[kept].cell_contents
+    return send
 
 
 def _name(function: Any) -> str:
@@ -408,10 +423,10 @@ def conditions(scope: Scope) -> dict[str, str]:
     return found
 
 
-def has_zero_copy(scope: Scope) -> bool:
-    """True if `respond` will hand the body to the server instead of reading it."""
+def has_zero_copy(scope: Scope, policy: Policy) -> bool:
+    """True if `respond` can hand the body to the server instead of reading it."""
     offers = scope.get("extensions") or {}
-    return _PATHSEND in offers or _ZEROCOPYSEND in offers
+    return policy.zero_copy and (_PATHSEND in offers or _ZEROCOPYSEND in offers)
 
 
 async def respond(
@@ -435,7 +450,7 @@ async def respond(
     offers = scope.get("extensions") or {}
     if not len(plan):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-    elif EXTENSION in offers and _PATHSEND in offers:
+    elif EXTENSION in offers and has_zero_copy(scope, policy):
         await send({"type": _PATHSEND, "path": path, SEGMENTS: plan.segments})
     else:
         await _respond_without_hook(offers, send, plan, path, policy, in_thread)

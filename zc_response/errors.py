@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -79,17 +77,15 @@ _BY_ERRNO: dict[int, type[SourceError]] = {
 }
 
 
-@contextmanager
-def opening(path: str | bytes | os.PathLike[str]) -> Iterator[None]:
-    """Turn what the kernel says about a file into the error that names it."""
-    try:
-        yield
-    except SourceError:
-        raise
-    except OSError as exc:
+def source_error(
+    exc: OSError | ValueError, path: str | bytes | os.PathLike[str]
+) -> SourceError:
+    """What the kernel said about opening `path`, as the error that names it."""
+    if isinstance(exc, SourceError):
+        return exc
+    if isinstance(exc, OSError):
         number = exc.errno or 0
-        raise _BY_ERRNO.get(number, SourceError)(
-            number, exc.strerror, os.fspath(path)
-        ) from exc
-    except ValueError as exc:  # an embedded NUL byte: no file can have that name
-        raise FileMissingError(errno.ENOENT, str(exc), os.fspath(path)) from exc
+        kind = _BY_ERRNO.get(number, SourceError)
+        return kind(number, exc.strerror, os.fspath(path))
+    # An embedded NUL byte: no file can have that name.
+    return FileMissingError(errno.ENOENT, str(exc), os.fspath(path))

@@ -224,6 +224,21 @@ def test_switched_off_by_policy_it_copies(
     assert [(r.strategy, r.reason) for r in reports] == [("copy", "switched off")]
 
 
+def test_switched_off_for_one_response_it_copies_that_one(
+    hooked: Serve, file: Path, reports: list[Report]
+) -> None:
+    class Copied(FileResponse):
+        policy = Policy(zero_copy=False)
+
+    with (
+        hooked(application(file, response=Copied)) as server,
+        server.client() as client,
+    ):
+        assert client.get().body == CONTENT
+
+    assert [(r.strategy, r.reason) for r in reports] == [("copy", "switched off")]
+
+
 def test_a_background_task_runs_after_the_last_byte(
     plain: Serve, file: Path, reports: list[Report]
 ) -> None:

@@ -149,6 +149,7 @@ def test_a_uvicorn_that_lacks_what_we_rely_on_copies_and_says_what(
     reports: list[Report],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(integration, "_known", {})
     needs = (*integration._CycleConnection.needs, "something_new")
     for kind in (integration._H11Connection, integration._HttpToolsConnection):
         monkeypatch.setattr(kind, "needs", needs)

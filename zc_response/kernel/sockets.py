@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import sys
-from typing import Final
+from typing import Final, Protocol
 
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
 _NOSIGNAL: Final = getattr(socket, "MSG_NOSIGNAL", 0)
@@ -45,16 +45,37 @@ REFUSED: Final = frozenset(
 """Errors by which a kernel, filesystem or seccomp filter declines a call for good."""
 
 
-def duplicate(fd: int) -> socket.socket:
-    """A non-blocking socket object of our own on the connection behind `fd`.
+class SocketLike(Protocol):
+    """What a transport shows of its socket; it may be no more than this."""
+
+    @property
+    def family(self) -> int:
+        """AF_INET, AF_INET6 or AF_UNIX."""
+
+    @property
+    def type(self) -> int:
+        """SOCK_STREAM."""
+
+    @property
+    def proto(self) -> int:
+        """IPPROTO_TCP, or 0."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+
+def duplicate(original: SocketLike) -> socket.socket:
+    """A socket object of our own on the connection of a server's non-blocking socket.
 
     A loop forbids watching the descriptor of its transport but not a duplicate of
     it, and the number of a duplicate cannot be closed, and so not be reused, by
-    anybody else. Both share one open file description: O_NONBLOCK too, so setting it
-    here changes nothing for the server.
+    anybody else. Both share one open file description, O_NONBLOCK included.
     """
-    copy = socket.socket(fileno=os.dup(fd))
-    copy.setblocking(False)
+    fd = os.dup(original.fileno())
+    # Told what it is, the object need not ask the kernel.
+    copy = socket.socket(original.family, original.type, original.proto, fileno=fd)
+    if copy.gettimeout() is not None:  # a default timeout would wait inside send()
+        copy.setblocking(False)
     return copy
 
 

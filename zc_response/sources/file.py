@@ -9,7 +9,7 @@ import threading
 import warnings
 from dataclasses import dataclass
 
-from zc_response.errors import NotRegularFileError, opening
+from zc_response.errors import NotRegularFileError, source_error
 from zc_response.kernel import files
 
 
@@ -55,25 +55,29 @@ class FileSource:
         self._shares = 1
         self.path = path
         try:
-            with opening(path):
-                self.facts = _facts(fd, path)
-        except BaseException:
+            self.facts = _facts(fd, path)
+        except OSError as exc:
             self.release()
-            raise
+            raise source_error(exc, path) from exc
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FileSource:
         """Open what `path` names now. Raises `SourceError` if it cannot be served."""
-        with opening(path):
+        try:
             fd = files.open_for_reading(path)
+        except (OSError, ValueError) as exc:
+            raise source_error(exc, path) from exc
         return cls(fd, os.fspath(path))
 
     @classmethod
     def borrow(cls, fd: int) -> FileSource:
         """A source on a duplicate of somebody else's descriptor, which stays theirs."""
-        with opening(f"<descriptor {fd}>"):
+        path = f"<descriptor {fd}>"
+        try:
             copy = os.dup(fd)
-        return cls(copy, f"<descriptor {fd}>")
+        except OSError as exc:
+            raise source_error(exc, path) from exc
+        return cls(copy, path)
 
     def fileno(self) -> int:
         """The open descriptor. Raises ValueError after the last share is released."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from zc_response.errors import FileForbiddenError, opening
+from zc_response.errors import FileForbiddenError, source_error
 from zc_response.kernel import files
 from zc_response.sources.file import FileSource
 
@@ -33,12 +33,14 @@ class Root:
         `FileSource.open` does.
         """
         full = os.path.join(self.directory, path)
-        with opening(full):
+        try:
             descriptor = os.open(self.directory, files.DIRECTORY)
             try:
                 fd = self._open(descriptor, path)
             finally:
                 os.close(descriptor)
+        except (OSError, ValueError) as exc:
+            raise source_error(exc, full) from exc
         return FileSource(fd, full)
 
     def _open(self, descriptor: int, path: str) -> int:

@@ -21,6 +21,6 @@ class Access:
     obstacle: str = ""
 
 
-def open_access(fd: int) -> Access:
-    """The way through the connected socket `fd`. Raises OSError if it has no room."""
-    return Access(socket=sockets.duplicate(fd))
+def open_access(server_socket: sockets.SocketLike) -> Access:
+    """The way through a connected socket. Raises OSError if no descriptor is left."""
+    return Access(socket=sockets.duplicate(server_socket))
