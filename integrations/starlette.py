@@ -31,12 +31,14 @@ from starlette.types import Receive, Scope, Send
 
 from zc_response.asgi import conditions, has_zero_copy, respond
 from zc_response.errors import FileMissingError, SourceError
-from zc_response.planning import Headers, Plan, plan
-from zc_response.planning.disposition import content_disposition
-from zc_response.planning.validators import http_date
-from zc_response.planning.variants import (
+from zc_response.planning import (
     SUFFIXES,
+    Headers,
+    Plan,
     choose_coding,
+    content_disposition,
+    http_date,
+    plan,
     vary_on_encoding,
 )
 from zc_response.policy import Policy, default_policy
@@ -175,22 +177,14 @@ class FileResponse(StarletteFileResponse):
     async def _send(
         self, answer: Plan, path: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        async def respond_to(send: Send) -> None:
-            await respond(
-                scope,
-                send,
-                answer,
-                path=path,
-                policy=self._settings,
-                in_thread=anyio.to_thread.run_sync,
-            )
-
-        version = scope.get("asgi", {}).get("spec_version", "2.0")
-        told_by_send = tuple(map(int, version.split("."))) >= (2, 4)
-        if told_by_send or not len(answer) or has_zero_copy(scope, self._settings):
-            await respond_to(send)
+        settings = self._settings
+        sending = respond(
+            scope, send, answer, path, settings, in_thread=anyio.to_thread.run_sync
+        )
+        if answer.segments and not has_zero_copy(scope, settings) and _is_old(scope):
+            await _until_disconnect(sending, receive)
         else:
-            await _until_disconnect(respond_to, receive, send)
+            await sending
 
     async def _refuse(
         self, error: SourceError, scope: Scope, receive: Receive, send: Send
@@ -205,10 +199,14 @@ class FileResponse(StarletteFileResponse):
         await response(scope, receive, send)
 
 
-async def _until_disconnect(
-    work: Callable[[Send], Awaitable[None]], receive: Receive, send: Send
-) -> None:
-    """Run `work`, but stop when the client leaves; older servers only say it here."""
+def _is_old(scope: Scope) -> bool:
+    """True if the server's `send` does not raise when the client has left."""
+    version = scope.get("asgi", {}).get("spec_version", "2.0")
+    return tuple(map(int, version.split("."))) < (2, 4)
+
+
+async def _until_disconnect(work: Awaitable[None], receive: Receive) -> None:
+    """Await `work`, but stop when the client leaves."""
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
 
@@ -219,8 +217,8 @@ async def _until_disconnect(
 
         group.start_soon(watch)
         try:
-            await work(send)
-        except Exception as exc:
+            await work
+        except Exception as exc:  # outside the group, which would wrap it
             failure = exc
         group.cancel_scope.cancel()
     if failure is not None:

@@ -140,7 +140,7 @@ class _CycleConnection:
     @property
     def disconnected(self) -> bool:
         """True when the connection is lost, or is being closed."""
-        return self._cycle.disconnected or self._cycle.transport.is_closing()
+        return bool(self._cycle.disconnected or self._cycle.transport.is_closing())
 
     def bodiless(self, status: int) -> bool:
         """HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3)."""

@@ -430,13 +430,7 @@ def has_zero_copy(scope: Scope, policy: Policy) -> bool:
 
 
 async def respond(
-    scope: Scope,
-    send: Send,
-    plan: Plan,
-    *,
-    path: str,
-    policy: Policy,
-    in_thread: InThread,
+    scope: Scope, send: Send, plan: Plan, path: str, policy: Policy, in_thread: InThread
 ) -> None:
     """Send a plan by the best message that `scope` offers, else by copying.
 

@@ -44,7 +44,8 @@ class Report:
 
     `sent` and `promised` count body bytes; `sent` is what the kernel (or the server,
     where the body was copied) has accepted. `seconds` run from the first step to the
-    end; `cpu_seconds` are those the sending thread spent on it. `reason` says why
+    end; `cpu_seconds` are those that the sending thread spent on its steps, or None
+    where the server does the sending and nobody can tell its share. `reason` says why
     this strategy was taken, `guard` what kept the file honest meanwhile.
     """
 
@@ -57,7 +58,7 @@ class Report:
     guard: str
     outcome: Outcome
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: float | None
     error: str = ""
 
 
@@ -119,7 +120,7 @@ class Tally:
         self.reason = reason
         self.guard = guard
         self.sent = 0
-        self.cpu_seconds = 0.0
+        self.cpu_seconds: float | None = None
         self.outcome = Outcome.UNDER_WAY
         self.error = ""
         self._started = time.monotonic()
@@ -179,7 +180,7 @@ def _publish(tally: Tally) -> None:
     report = tally.report()
     logger.log(
         level,
-        "%s: %s after %d of %d bytes by %s (%s), guard %s, %.3f s, %.3f s of CPU%s",
+        "%s: %s after %d of %d bytes by %s (%s), guard %s, %.3f s%s",
         report.path,
         report.outcome,
         report.sent,
@@ -188,7 +189,6 @@ def _publish(tally: Tally) -> None:
         report.reason,
         report.guard,
         report.seconds,
-        report.cpu_seconds,
         f": {report.error}" if report.error else "",
     )
     for listener in tuple(_listeners):

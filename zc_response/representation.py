@@ -12,8 +12,9 @@ import sys
 import time
 from typing import Final
 
-from zc_response.planning import Headers, Representation
-from zc_response.planning.validators import (
+from zc_response.planning import (
+    Headers,
+    Representation,
     etag_from_change,
     etag_from_mtime,
     is_placeholder,

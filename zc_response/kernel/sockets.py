@@ -9,8 +9,9 @@ import struct
 import sys
 from typing import Final, Protocol
 
-_MORE: Final = getattr(socket, "MSG_MORE", 0)
-_NOSIGNAL: Final = getattr(socket, "MSG_NOSIGNAL", 0)
+# Plain numbers: the flags of the socket module are enumerations, slow to combine.
+_LAST: Final = int(getattr(socket, "MSG_NOSIGNAL", 0))
+_MORE: Final = int(getattr(socket, "MSG_MORE", 0)) | _LAST
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
 SENDFILE_MAX: Final = 0x7FFFF000
@@ -45,6 +46,10 @@ REFUSED: Final = frozenset(
 """Errors by which a kernel, filesystem or seccomp filter declines a call for good."""
 
 
+Socket = socket.SocketType
+"""The bare type below `socket.socket`, which is twice as fast to make."""
+
+
 class SocketLike(Protocol):
     """What a transport shows of its socket; it may be no more than this."""
 
@@ -64,7 +69,7 @@ class SocketLike(Protocol):
         """The descriptor."""
 
 
-def duplicate(original: SocketLike) -> socket.socket:
+def duplicate(original: SocketLike) -> Socket:
     """A socket object of our own on the connection of a server's non-blocking socket.
 
     A loop forbids watching the descriptor of its transport but not a duplicate of
@@ -73,22 +78,22 @@ def duplicate(original: SocketLike) -> socket.socket:
     """
     fd = os.dup(original.fileno())
     # Told what it is, the object need not ask the kernel.
-    copy = socket.socket(original.family, original.type, original.proto, fileno=fd)
+    copy = Socket(original.family, original.type, original.proto, fd)
     if copy.gettimeout() is not None:  # a default timeout would wait inside send()
         copy.setblocking(False)
     return copy
 
 
-def send(sock: socket.socket, data: bytes | memoryview, *, more: bool) -> int:
+def send(sock: Socket, data: bytes | memoryview, *, more: bool) -> int:
     """Copy `data` into the socket; `more` says that bytes follow at once.
 
     MSG_MORE keeps a short segment back until the next call fills it, or 200 ms: so
     nobody may set it on the last bytes of a response.
     """
-    return sock.send(data, _NOSIGNAL | (_MORE if more else 0))
+    return sock.send(data, _MORE if more else _LAST)
 
 
-def abort(sock: socket.socket) -> None:
+def abort(sock: Socket) -> None:
     """Make the last close send RST instead of FIN, and drop what is queued.
 
     SO_LINGER with a time of zero (socket(7)): even a client that reads until the end

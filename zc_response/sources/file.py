@@ -7,14 +7,13 @@ import os
 import stat
 import threading
 import warnings
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from zc_response.errors import NotRegularFileError, source_error
 from zc_response.kernel import files
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What fstat(2) and fstatfs(2) say of an open file. Times in nanoseconds."""
 
     size: int
@@ -28,12 +27,12 @@ class Facts:
     def of(cls, status: os.stat_result, filesystem: str = "unknown") -> Facts:
         """The facts in what stat(2) returned."""
         return cls(
-            size=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-            inode=status.st_ino,
-            device=status.st_dev,
-            filesystem=filesystem,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            status.st_dev,
+            filesystem,
         )
 
 

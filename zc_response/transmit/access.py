@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 
 from zc_response.kernel import sockets
@@ -17,7 +16,7 @@ class Access:
     then says why.
     """
 
-    socket: socket.socket | None = None
+    socket: sockets.Socket | None = None
     obstacle: str = ""
 
 

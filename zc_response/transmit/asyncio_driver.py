@@ -42,13 +42,14 @@ async def drive(steps: Steps, fd: int, tally: Tally) -> None:
 class _Pump:
     """Takes one step each time it is called, and resolves `done` after the last."""
 
-    __slots__ = ("done", "steps", "tally")
+    __slots__ = ("cpu_seconds", "done", "steps", "tally")
 
     done: asyncio.Future[None]
 
     def __init__(self, steps: Steps, tally: Tally) -> None:
         self.steps = steps
         self.tally = tally
+        self.cpu_seconds = 0.0
 
     def __call__(self) -> None:
         if self.done.done():  # cancelled; the writer goes in a moment
@@ -65,4 +66,5 @@ class _Pump:
         try:
             return next(self.steps, None) is None
         finally:
-            self.tally.cpu_seconds += time.thread_time() - started
+            self.cpu_seconds += time.thread_time() - started
+            self.tally.cpu_seconds = self.cpu_seconds

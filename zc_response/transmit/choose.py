@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from zc_response.policy import Policy
 from zc_response.transmit.access import Access
@@ -23,8 +22,7 @@ class Strategy(str, Enum):
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A strategy and, in a few words, why it was taken."""
 
     strategy: Strategy
@@ -35,13 +33,15 @@ _Rule = tuple[Callable[[Access, Policy], bool], Strategy, str]
 
 RULES: Final[tuple[_Rule, ...]] = (
     (lambda _, policy: not policy.zero_copy, Strategy.COPY, "switched off"),
-    (lambda access, _: access.socket is None, Strategy.COPY, "{obstacle}"),
+    (lambda access, _: access.socket is None, Strategy.COPY, ""),
     (lambda _a, _p: True, Strategy.SENDFILE, "plain socket"),
 )
-"""The first rule that holds decides."""
+"""The first rule that holds decides; without a reason, the access's obstacle is it."""
 
 
 def choose(access: Access, policy: Policy) -> Choice:
     """The strategy for slices of regular files over `access`, and why."""
-    strategy, reason = next(rule[1:] for rule in RULES if rule[0](access, policy))
-    return Choice(strategy, reason.format(obstacle=access.obstacle))
+    for holds, strategy, reason in RULES:
+        if holds(access, policy):
+            return Choice(strategy, reason or access.obstacle)
+    raise AssertionError("the last rule always holds")

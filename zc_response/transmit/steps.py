@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from enum import Enum, auto
 from typing import TypeAlias
@@ -58,7 +57,7 @@ class Line:
 
     __slots__ = ("socket", "step_bytes", "tally")
 
-    def __init__(self, sock: socket.socket, step_bytes: int, tally: Tally) -> None:
+    def __init__(self, sock: sockets.Socket, step_bytes: int, tally: Tally) -> None:
         self.socket = sock
         self.step_bytes = step_bytes
         self.tally = tally

@@ -16,7 +16,7 @@ from zc_response.transmit.copy import copy
 from zc_response.transmit.sendfile import sendfile
 from zc_response.transmit.steps import Cursor, Line, RefusedError, Steps, source_of
 
-STRATEGIES: Final[dict[Strategy, Callable[[Line, Cursor], Steps]]] = {
+STRATEGIES: Final[dict[str, Callable[[Line, Cursor], Steps]]] = {
     Strategy.SENDFILE: sendfile,
     Strategy.COPY: copy,
 }
@@ -71,7 +71,7 @@ class Transfer:
     def _send(self, cursor: Cursor) -> Steps:
         tally = self._line.tally
         try:
-            yield from STRATEGIES[Strategy(tally.strategy)](self._line, cursor)
+            yield from STRATEGIES[tally.strategy](self._line, cursor)
         except RefusedError as refusal:
             tally.strategy, tally.reason = Strategy.COPY, str(refusal)
             yield from copy(self._line, cursor)

@@ -1,0 +1,3 @@
+"""Applications that show zc_response at work."""
+
+from __future__ import annotations
