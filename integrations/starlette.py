@@ -29,12 +29,11 @@ from starlette.responses import (
 from starlette.staticfiles import StaticFiles as StarletteStaticFiles
 from starlette.types import Receive, Scope, Send
 
-from zc_response.asgi import conditions, has_zero_copy, respond
+from zc_response.asgi import Answer, conditions, has_zero_copy, respond
 from zc_response.errors import FileMissingError, SourceError
 from zc_response.planning import (
     SUFFIXES,
     Headers,
-    Plan,
     choose_coding,
     content_disposition,
     http_date,
@@ -42,8 +41,8 @@ from zc_response.planning import (
     vary_on_encoding,
 )
 from zc_response.policy import Policy, default_policy
-from zc_response.representation import entity_tag, represent
-from zc_response.sources import Facts, FileSource, Root
+from zc_response.representation import entity_tag, is_settled, represent
+from zc_response.sources import Facts, FileSource, Root, open_files
 
 __all__ = ["FileResponse", "StaticFiles"]
 
@@ -75,7 +74,9 @@ class FileResponse(StarletteFileResponse):
         if media_type is None:
             media_type = guess_type(filename or path)[0] or "application/octet-stream"
         self._settings = self.policy or default_policy()
-        self._open: Opener = FileSource.open
+        self._open: Opener = open_files(
+            self._settings.open_files, self._settings.open_files_idle
+        ).open
         self._encoded = self._settings.precompressed == "always"
         # Fields that the plan will set itself, once the file is open.
         self._preliminary = {(b"accept-ranges", b"bytes")}
@@ -105,25 +106,13 @@ class FileResponse(StarletteFileResponse):
             return
         request = conditions(scope)
         try:
-            source, coding, vary = self._select(request.get("accept-encoding", ""))
+            source, coding, vary = self._select(request.pop("accept-encoding", ""))
         except SourceError as exc:
             await self._refuse(exc, scope, receive, send)
             return
         with source:
-            headers = self._representation_headers(coding, vary)
-            representation = represent(
-                source,
-                headers,
-                self._settings,
-                status=self.status_code,
-                coding=coding,
-            )
-            answer = plan(
-                scope["method"].upper(),
-                request,
-                representation,
-                max_parts=self._settings.max_parts,
-            )
+            method = scope["method"].upper()
+            answer = self._answer(method, request, source, coding, vary)
             await self._send(answer, source.path, scope, receive, send)
         if self.background is not None:
             await self.background()
@@ -161,6 +150,33 @@ class FileResponse(StarletteFileResponse):
             return None
         return variant
 
+    def _answer(
+        self,
+        method: str,
+        request: Mapping[str, str],
+        source: FileSource,
+        coding: str,
+        vary: bool,
+    ) -> Answer:
+        """The plan for this request; one without conditions is made once a file."""
+        settings = self._settings
+        key = None
+        if not request and is_settled(source):
+            kind = (method, self.status_code, coding, vary)
+            key = (kind, settings.etag, settings.max_parts, *self.raw_headers)
+            if key in source.memo:
+                made: Answer = source.memo[key]
+                return made
+        headers = self._representation_headers(coding, vary)
+        status = self.status_code
+        selected = represent(source, headers, settings, status=status, coding=coding)
+        answer = Answer.of(
+            plan(method, request, selected, max_parts=settings.max_parts)
+        )
+        if key is not None:
+            source.remember(key, answer)
+        return answer
+
     def _representation_headers(self, coding: str, vary: bool) -> Headers:
         headers = MutableHeaders(
             raw=[field for field in self.raw_headers if field not in self._preliminary]
@@ -175,13 +191,17 @@ class FileResponse(StarletteFileResponse):
         )
 
     async def _send(
-        self, answer: Plan, path: str, scope: Scope, receive: Receive, send: Send
+        self, answer: Answer, path: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         settings = self._settings
         sending = respond(
             scope, send, answer, path, settings, in_thread=anyio.to_thread.run_sync
         )
-        if answer.segments and not has_zero_copy(scope, settings) and _is_old(scope):
+        if (
+            answer.plan.segments
+            and not has_zero_copy(scope, settings)
+            and _is_old(scope)
+        ):
             await _until_disconnect(sending, receive)
         else:
             await sending

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator
@@ -122,7 +123,15 @@ def pytest_sessionstart() -> None:
 def nothing_outlives_the_session() -> Iterator[None]:
     """Fail the last test when a wider fixture left something behind."""
     yield
+    close_what_the_package_keeps_open()
     fail_on(leftovers(owned_by_wider_fixtures.__contains__), "session")
+
+
+def close_what_the_package_keeps_open() -> None:
+    """Empty the cache of open files, which lives as long as the process."""
+    module = sys.modules.get("zc_response.sources.cache")
+    if module is not None:
+        module.clear_all()
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +143,7 @@ def nothing_outlives_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
     before = held()
     owned_by_wider_fixtures.intersection_update(before)
     yield
+    close_what_the_package_keeps_open()
     if request.node.stash.get(passed, False):
         known = before.keys() | owned_by_wider_fixtures
         fail_on(leftovers(lambda key: key not in known), "test")

@@ -13,7 +13,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 
 
 def test_every_field_can_be_set_by_the_environment() -> None:
-    texts = {"bool": "off", "int": "77"}
+    texts = {"bool": "off", "int": "77", "float": "7.7"}
     for field in fields(Policy):
         value = {"etag": "change", "precompressed": "never"}.get(field.name)
         text = value or texts[str(field.type)]
@@ -31,6 +31,8 @@ def test_other_variables_are_nobodys_business() -> None:
         ("ZC_RESPONSE_STEP_BYTES", "1MB", "whole number"),
         ("ZC_RESPONSE_STEP_BYTES", "0", "1 or more"),
         ("ZC_RESPONSE_STEP_BYTES", "-5", "whole number"),
+        ("ZC_RESPONSE_OPEN_FILES_IDLE", "soon", "must be a number"),
+        ("ZC_RESPONSE_OPEN_FILES_IDLE", "nan", "0.1 or more"),
         ("ZC_RESPONSE_ZERO_COPY", "maybe", "one of"),
         ("ZC_RESPONSE_ETAG", "md5", "one of"),
         ("ZC_RESPONSE_ETGA", "mtime", "is no setting"),

@@ -20,7 +20,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from types import MethodType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from zc_response.errors import DisconnectedError, TransferError
 from zc_response.guards import COUNT
@@ -80,7 +80,7 @@ class Connection(Protocol):
         """Tell the server of `count` body bytes; return what goes around them."""
 
     def access(self) -> Access:
-        """The socket, duplicated. Raises OSError if there is no descriptor left."""
+        """The socket, duplicated; or why that was not possible."""
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -311,7 +311,7 @@ class _Exchange:
         await self._connection.drain()
         if self._connection.disconnected:
             return False
-        access = self._access()
+        access = self._connection.access()
         choice = choose(access, self._policy)
         tally = Tally(
             path=path,
@@ -334,12 +334,6 @@ class _Exchange:
         finally:
             self._busy = False
         return True
-
-    def _access(self) -> Access:
-        try:
-            return self._connection.access()
-        except OSError as exc:
-            return Access(obstacle=f"no duplicate of the socket: {exc.strerror}")
 
     async def _copy(self, segments: Sequence[Segment], tally: Tally) -> None:
         await self.release_start()
@@ -429,20 +423,42 @@ def has_zero_copy(scope: Scope, policy: Policy) -> bool:
     return policy.zero_copy and (_PATHSEND in offers or _ZEROCOPYSEND in offers)
 
 
+class Answer(NamedTuple):
+    """A plan, and its header fields as ASGI wants them."""
+
+    plan: Plan
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Answer:
+        """The answer that sends `plan`."""
+        fields = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in plan.headers]
+        return cls(plan, tuple(fields))
+
+
 async def respond(
-    scope: Scope, send: Send, plan: Plan, path: str, policy: Policy, in_thread: InThread
+    scope: Scope,
+    send: Send,
+    answer: Answer,
+    path: str,
+    policy: Policy,
+    in_thread: InThread,
 ) -> None:
-    """Send a plan by the best message that `scope` offers, else by copying.
+    """Send an answer by the best message that `scope` offers, else by copying.
 
     `path` names the file, in reports and to servers that open it themselves. The
     plan's sources stay the caller's: they must be open until this returns.
     """
-    headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in plan.headers]
+    plan = answer.plan
     await send(
-        {"type": "http.response.start", "status": plan.status, "headers": headers}
+        {
+            "type": "http.response.start",
+            "status": plan.status,
+            "headers": list(answer.headers),  # middleware may change its list
+        }
     )
     offers = scope.get("extensions") or {}
-    if not len(plan):
+    if not plan.segments:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     elif EXTENSION in offers and has_zero_copy(scope, policy):
         await send({"type": _PATHSEND, "path": path, SEGMENTS: plan.segments})

@@ -19,7 +19,13 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "etag": ("mtime", "change"),
     "precompressed": ("never", "static", "always"),
 }
-_LEAST: Final = {"max_parts": 0, "step_bytes": 1, "copy_bytes": 1}
+_LEAST: Final[dict[str, float]] = {
+    "max_parts": 0,
+    "step_bytes": 1,
+    "copy_bytes": 1,
+    "open_files": 0,
+    "open_files_idle": 0.1,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,13 @@ class Policy:
     copy_bytes: int = 256 * 1024
     """Bytes read at once where a body has to be copied."""
 
+    open_files: int = 512
+    """Files kept open between responses; 0 for none. Never more than an eighth of the
+    descriptors that the process may have."""
+
+    open_files_idle: float = 10.0
+    """Seconds after which a file that nobody asked for is closed."""
+
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
@@ -66,7 +79,7 @@ class Policy:
                 raise PolicyError(f"{name} is {value!r}; it can be one of {allowed}")
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int | float) or not value >= least:
                 raise PolicyError(f"{name} is {value!r}; it must be {least} or more")
 
     @classmethod
@@ -101,6 +114,13 @@ def _read_int(variable: str, text: str) -> int:
     return int(text)
 
 
+def _read_float(variable: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise PolicyError(f"{variable} is {text!r}; it must be a number") from None
+
+
 def _read_bool(variable: str, text: str) -> bool:
     words = {"1": True, "true": True, "yes": True, "on": True}
     words |= {"0": False, "false": False, "no": False, "off": False}
@@ -115,6 +135,7 @@ def _read_str(_variable: str, text: str) -> str:
 
 _READERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "bool": _read_bool,
+    "float": _read_float,
     "int": _read_int,
     "str": _read_str,
 }

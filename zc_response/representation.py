@@ -25,6 +25,7 @@ from zc_response.policy import Policy
 from zc_response.sources import Facts, FileSource
 
 _SECOND_NS: Final = 1_000_000_000
+_SETTLED_NS: Final = 3 * _SECOND_NS  # longer than any filesystem's grain
 
 
 def represent(
@@ -48,6 +49,11 @@ def represent(
         last_modified=last_modified(source.facts.mtime_ns, time.time_ns()),
         status=status,
     )
+
+
+def is_settled(source: FileSource) -> bool:
+    """True if what `represent` makes of the file no longer depends on the time."""
+    return source.facts.mtime_ns < time.time_ns() - _SETTLED_NS
 
 
 def entity_tag(facts: Facts, policy: Policy, *, suffix: str = "") -> str | None:

@@ -44,7 +44,7 @@ def test_a_file_without_a_type_has_parts_without_one() -> None:
 
 def test_a_type_cannot_add_lines_to_a_part() -> None:
     """The server that checks header fields does not see these."""
-    first, *_ = byteranges("file", 8000, TWO, "x", "text/plain\r\n\r\nevil\0")
+    first, *_ = byteranges("file", 8000, TWO, "x", "text/plain\r\n\r\nevil\0\x7f")
     assert isinstance(first, bytes)
     assert first.startswith(b"--x\r\nContent-Type: text/plainevil\r\n")
 

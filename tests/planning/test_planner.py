@@ -19,7 +19,9 @@ VIEW = (
     ("Content-Location", "/en/file"),
     ("Content-Disposition", "attachment"),
     ("Content-Security-Policy", "default-src 'self'"),
+    ("Content-Security-Policy-Report-Only", "default-src 'none'"),
     ("X-Content-Type-Options", "nosniff"),
+    ("Repr-Digest", "sha-256=:AA==:"),
     ("Cache-Control", "max-age=60"),
     ("Expires", LAST_MODIFIED),
     ("Vary", "Accept-Language"),
@@ -236,6 +238,7 @@ def test_not_modified() -> None:
     assert planned.headers == (
         ("Content-Location", "/en/file"),
         ("Content-Security-Policy", "default-src 'self'"),
+        ("Content-Security-Policy-Report-Only", "default-src 'none'"),
         ("X-Content-Type-Options", "nosniff"),
         ("Cache-Control", "max-age=60"),
         ("Expires", LAST_MODIFIED),
@@ -262,6 +265,7 @@ def test_conditions_come_before_ranges() -> None:
 
 REFUSED = (
     ("Content-Security-Policy", "default-src 'self'"),
+    ("Content-Security-Policy-Report-Only", "default-src 'none'"),
     ("X-Content-Type-Options", "nosniff"),
     ("Vary", "Accept-Language"),
     ("Set-Cookie", "a=1"),

@@ -17,7 +17,7 @@ from typing import Final
 
 from zc_response.planning import preconditions, ranges
 from zc_response.planning.multipart import byteranges, content_range
-from zc_response.planning.plan import Headers, Plan, Representation, Segment, Slice
+from zc_response.planning.plan import Headers, Plan, Representation, Slice
 from zc_response.planning.ranges import ByteRange
 from zc_response.planning.validators import http_date, parse_http_date
 
@@ -143,16 +143,12 @@ def _head(
 
 
 def _whole(representation: Representation, head: Headers) -> Plan:
+    size = representation.size
     return Plan(
         status=representation.status,
-        headers=(*head, ("Content-Length", str(representation.size))),
-        segments=_all_of(representation),
+        headers=(*head, ("Content-Length", str(size))),
+        segments=(Slice(representation.source, 0, size),) if size else (),
     )
-
-
-def _all_of(representation: Representation) -> tuple[Segment, ...]:
-    size = representation.size
-    return (Slice(representation.source, 0, size),) if size else ()
 
 
 def _partial(
@@ -203,9 +199,11 @@ def _not_modified(head: Headers) -> Plan:
     Last-Modified guides one where there is no entity-tag (section 15.4.5).
     """
     tagged = any(name.lower() == "etag" for name, _ in head)
-    kept = ("content-location", "etag" if tagged else "last-modified")
-    dropped = _without(head, lambda name: _is_metadata(name) and name not in kept)
-    return Plan(status=304, headers=dropped)
+    guides = ("content-location", "etag" if tagged else "last-modified")
+    return Plan(
+        status=304,
+        headers=_without(head, lambda name: _is_metadata(name) and name not in guides),
+    )
 
 
 def _refused(status: int, head: Headers, size: int) -> Plan:

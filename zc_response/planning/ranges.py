@@ -102,10 +102,9 @@ def if_range(field: str, etag: str | None, last_modified: int | None) -> bool:
     changes fell into its second. Where they may have, the file's entity-tag is weak,
     and then no date counts either.
     """
-    current = EntityTag.parse(etag or "")
-    if field.startswith(('"', 'W/"')):
-        tag = EntityTag.parse(field)
-        return tag is not None and current is not None and tag.strongly_equals(current)
+    tag, current = EntityTag.parse(field), EntityTag.parse(etag or "")
+    if tag is not None:
+        return current is not None and tag.strongly_equals(current)
     if last_modified is None or (current is not None and current.weak):
         return False
     return parse_http_date(field) == last_modified

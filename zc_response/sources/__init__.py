@@ -6,7 +6,8 @@ and body then speak of the same file, whatever happens to its name.
 
 from __future__ import annotations
 
+from zc_response.sources.cache import OpenFiles, open_files
 from zc_response.sources.file import Facts, FileSource
 from zc_response.sources.root import Root
 
-__all__ = ["Facts", "FileSource", "Root"]
+__all__ = ["Facts", "FileSource", "OpenFiles", "Root", "open_files"]

@@ -7,10 +7,12 @@ import os
 import stat
 import threading
 import warnings
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from zc_response.errors import NotRegularFileError, source_error
 from zc_response.kernel import files
+
+_MEMO_ENTRIES: Final = 8
 
 
 class Facts(NamedTuple):
@@ -35,6 +37,16 @@ class Facts(NamedTuple):
             filesystem,
         )
 
+    def are_of(self, status: os.stat_result) -> bool:
+        """True if stat(2) has seen the same file, unchanged since."""
+        return (
+            self.inode == status.st_ino
+            and self.mtime_ns == status.st_mtime_ns
+            and self.ctime_ns == status.st_ctime_ns
+            and self.size == status.st_size
+            and self.device == status.st_dev
+        )
+
 
 class FileSource:
     """A regular file that is open for reading, shared by those who retain it.
@@ -43,9 +55,11 @@ class FileSource:
     descriptor is closed when the last is released. So it cannot be closed, nor its
     number reused, while anything can still send from it. A closed source has the
     descriptor -1: a number that no call can mistake for another file.
+
+    `memo` is for what callers work out from the facts, and would work out again.
     """
 
-    __slots__ = ("_fd", "_lock", "_shares", "facts", "path")
+    __slots__ = ("_fd", "_lock", "_shares", "facts", "memo", "path")
 
     def __init__(self, fd: int, path: str) -> None:
         """Take over `fd`. Raises `SourceError` (and closes `fd`) if it cannot serve."""
@@ -53,6 +67,7 @@ class FileSource:
         self._lock = threading.Lock()
         self._shares = 1
         self.path = path
+        self.memo: dict[object, Any] = {}
         try:
             self.facts = _facts(fd, path)
         except OSError as exc:
@@ -106,7 +121,20 @@ class FileSource:
             if self._shares:
                 return
             fd, self._fd = self._fd, -1
+        self.memo.clear()
         os.close(fd)
+
+    def remember(self, key: object, value: object) -> None:
+        """Put `value` into the memo, which stays small whatever the keys are."""
+        if len(self.memo) >= _MEMO_ENTRIES:
+            self.memo.clear()
+        self.memo[key] = value
+
+    def close_after_fork(self) -> None:
+        """Close it in a child, whoever held shares, or the lock, in the parent."""
+        fd, self._fd, self._shares = self._fd, -1, 0
+        if fd >= 0:
+            os.close(fd)
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes from `offset` on; fewer only at the end of the file."""

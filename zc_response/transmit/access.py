@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from zc_response.kernel import sockets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Access(NamedTuple):
     """The way to one client, as far as the server opens it.
 
     `socket` is a non-blocking duplicate of the connection's own, which the transfer
@@ -21,5 +20,8 @@ class Access:
 
 
 def open_access(server_socket: sockets.SocketLike) -> Access:
-    """The way through a connected socket. Raises OSError if no descriptor is left."""
-    return Access(socket=sockets.duplicate(server_socket))
+    """The way through a connected socket; none, if no descriptor is left for it."""
+    try:
+        return Access(sockets.duplicate(server_socket))
+    except OSError as exc:
+        return Access(obstacle=f"no duplicate of the socket: {exc.strerror}")
