@@ -79,6 +79,13 @@ def test_stray_bytes_of_a_file_name_do_no_harm() -> None:
     assert names(field) == ("caf_.txt", "caf\ufffd.txt")
 
 
+@pytest.mark.parametrize("stray", [0xD800, 0xDC80, 0xDFFF])
+def test_half_a_character_is_shown_as_such(stray: int) -> None:
+    """And no whole one is."""
+    field = content_disposition("inline", f"\ud7ff{chr(stray)}\ue000")
+    assert names(field) == ("___", "\ud7ff\ufffd\ue000")
+
+
 @pytest.mark.parametrize("name", ["", "\r\n", "\x00"])
 def test_no_name_no_parameter(name: str) -> None:
     """The type alone is a valid field."""

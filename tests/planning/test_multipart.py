@@ -53,7 +53,7 @@ def test_a_type_is_sent_as_the_header_section_would() -> None:
     """In ISO 8859-1, where it holds more than ASCII."""
     first, *_ = byteranges("file", 8000, TWO, "x", "text/plain; x=\xe4")
     assert isinstance(first, bytes)
-    assert b"x=\xe4\r\n" in first
+    assert b"Content-Type: text/plain; x=\xe4\r\n" in first
 
 
 @given(strategies.ranges_apart())

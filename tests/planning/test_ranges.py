@@ -7,14 +7,7 @@ from hypothesis import given, strategies as st
 
 from tests import strategies
 from zc_response.planning import http_date
-from zc_response.planning.ranges import (
-    MAX_LENGTH,
-    MAX_SPECS,
-    ByteRange,
-    coalesce,
-    if_range,
-    parse,
-)
+from zc_response.planning.ranges import ByteRange, coalesce, if_range, parse
 
 MODIFIED = strategies.SOME_TIME
 LAST_MODIFIED = http_date(MODIFIED)
@@ -101,16 +94,16 @@ def test_an_empty_file_has_no_ranges(field: str) -> None:
 
 def test_a_field_up_to_the_limits_is_read() -> None:
     """All specs that are let in, in all the characters that are let in."""
-    specs = ",".join(["0-0"] * MAX_SPECS)
+    specs = ",".join(["0-0"] * 64)
     assert parse(f"bytes={specs}", 10) == (ByteRange(0, 0),)
-    assert parse("bytes=0-0".ljust(MAX_LENGTH), 10) == (ByteRange(0, 0),)
+    assert parse("bytes=0-0".ljust(1024), 10) == (ByteRange(0, 0),)
 
 
 def test_a_field_beyond_the_limits_is_ignored() -> None:
     """One more, and the field is not looked at."""
-    specs = ",".join(["0-0"] * (MAX_SPECS + 1))
+    specs = ",".join(["0-0"] * 65)
     assert parse(f"bytes={specs}", 10) is None
-    assert parse("bytes=0-0".ljust(MAX_LENGTH + 1), 10) is None
+    assert parse("bytes=0-0".ljust(1025), 10) is None
     assert parse(f"bytes={'0' * 40}-1", 10) is None
 
 

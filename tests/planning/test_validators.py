@@ -116,6 +116,14 @@ MADE = [
 ]
 
 
+def test_a_tag_is_short_and_plain() -> None:
+    """Numbers are hexadecimal, a variant is named at the end."""
+    assert etag_from_mtime(0x1F, 0x2) == '"1f-2"'
+    assert etag_from_mtime(0x1F, 0x2, suffix="gzip", weak=True) == 'W/"1f-2:gzip"'
+    assert etag_from_change(0x1, 0xF, 0x1F, 0x2) == '"1-f-1f-2"'
+    assert etag_from_content("1f2", suffix="br") == '"1f2:br"'
+
+
 def test_other_facts_make_another_tag() -> None:
     """No matter how the numbers run into each other, and how the tag was made."""
     assert all(one != other for one, other in combinations(MADE, 2))
@@ -161,6 +169,8 @@ def test_the_stamps_of_reproducible_builds_are_no_times(seconds: int) -> None:
 
 def test_last_modified_is_in_whole_seconds() -> None:
     """The fraction is cut off, never rounded up."""
+    assert last_modified(784_111_777_000_000_000, now_ns=10**18) == 784_111_777
+    assert last_modified(2_000_000_000, now_ns=10**18) == 2
     assert last_modified(2_999_999_999, now_ns=10**18) == 2
 
 

@@ -10,6 +10,11 @@ from zc_response.planning import SUFFIXES, choose_coding, vary_on_encoding
 from zc_response.planning.variants import parse_accept_encoding
 
 
+def test_a_variant_lies_beside_its_file() -> None:
+    """Under the suffixes that the tools give it, best compression first."""
+    assert list(SUFFIXES.items()) == [("zstd", ".zst"), ("br", ".br"), ("gzip", ".gz")]
+
+
 @pytest.mark.parametrize(
     ("field", "coding"),
     [

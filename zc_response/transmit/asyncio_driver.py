@@ -15,9 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Final
 
 from zc_response.report import Tally
-from zc_response.transmit.steps import Steps
+from zc_response.transmit.steps import Steps, Want
+
+TURN_SECONDS: Final = 0.0005
+"""How long one transfer goes on while others wait: with the step that oversteps it,
+less than a millisecond from the page cache."""
 
 
 async def drive(steps: Steps, fd: int, tally: Tally) -> None:
@@ -40,7 +45,7 @@ async def drive(steps: Steps, fd: int, tally: Tally) -> None:
 
 
 class _Pump:
-    """Takes one step each time it is called, and resolves `done` after the last."""
+    """Takes a turn each time it is called, and resolves `done` after the last."""
 
     __slots__ = ("cpu_seconds", "done", "steps", "tally")
 
@@ -61,10 +66,14 @@ class _Pump:
             self.done.set_exception(exc)
 
     def advance(self) -> bool:
-        """Take one step; True after the last."""
-        started = time.thread_time()
+        """Take steps until one has to wait or the turn is over; True after the last."""
+        began = time.thread_time()
+        over = time.monotonic() + TURN_SECONDS
         try:
-            return next(self.steps, None) is None
+            for want in self.steps:
+                if want is Want.WRITABLE or time.monotonic() > over:
+                    return False
+            return True
         finally:
-            self.cpu_seconds += time.thread_time() - started
+            self.cpu_seconds += time.thread_time() - began
             self.tally.cpu_seconds = self.cpu_seconds
