@@ -176,7 +176,7 @@ class _CycleConnection:
 
     def access(self) -> Access:
         """The connection's socket, duplicated."""
-        return open_access(self._cycle.transport.get_extra_info("socket"))
+        return open_access(self._cycle.transport.get_extra_info("socket").fileno())
 
     def abort(self) -> None:
         """Drop the connection, and tell the cycle before the loop gets round to it."""

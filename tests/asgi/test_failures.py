@@ -229,7 +229,7 @@ def test_without_a_descriptor_for_the_socket_the_bytes_are_the_same(
     reports: list[Report],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refused(_socket: object) -> Any:
+    def refused(_fd: int) -> Any:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(sockets, "duplicate", refused)

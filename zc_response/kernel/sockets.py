@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import sys
-from typing import Final, Protocol
+from typing import Final
 
 # Plain numbers: the flags of the socket module are enumerations, slow to combine.
 _LAST: Final = int(getattr(socket, "MSG_NOSIGNAL", 0))
@@ -50,35 +50,14 @@ Socket = socket.SocketType
 """The bare type below `socket.socket`, which is twice as fast to make."""
 
 
-class SocketLike(Protocol):
-    """What a transport shows of its socket; it may be no more than this."""
-
-    @property
-    def family(self) -> int:
-        """AF_INET, AF_INET6 or AF_UNIX."""
-
-    @property
-    def type(self) -> int:
-        """SOCK_STREAM."""
-
-    @property
-    def proto(self) -> int:
-        """IPPROTO_TCP, or 0."""
-
-    def fileno(self) -> int:
-        """The descriptor."""
-
-
-def duplicate(original: SocketLike) -> Socket:
-    """A socket object of our own on the connection of a server's non-blocking socket.
+def duplicate(fd: int) -> Socket:
+    """A socket object of our own on the connection behind a non-blocking `fd`.
 
     A loop forbids watching the descriptor of its transport but not a duplicate of
     it, and the number of a duplicate cannot be closed, and so not be reused, by
     anybody else. Both share one open file description, O_NONBLOCK included.
     """
-    fd = os.dup(original.fileno())
-    # Told what it is, the object need not ask the kernel.
-    copy = Socket(original.family, original.type, original.proto, fd)
+    copy = Socket(fileno=os.dup(fd))
     if copy.gettimeout() is not None:  # a default timeout would wait inside send()
         copy.setblocking(False)
     return copy

@@ -19,9 +19,9 @@ class Access(NamedTuple):
     obstacle: str = ""
 
 
-def open_access(server_socket: sockets.SocketLike) -> Access:
-    """The way through a connected socket; none, if no descriptor is left for it."""
+def open_access(fd: int) -> Access:
+    """The way through the connected socket `fd`; none, if no descriptor is left."""
     try:
-        return Access(sockets.duplicate(server_socket))
+        return Access(sockets.duplicate(fd))
     except OSError as exc:
         return Access(obstacle=f"no duplicate of the socket: {exc.strerror}")
