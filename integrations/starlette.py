@@ -29,7 +29,7 @@ from starlette.responses import (
 from starlette.staticfiles import StaticFiles as StarletteStaticFiles
 from starlette.types import Receive, Scope, Send
 
-from zc_response.asgi import Answer, conditions, has_zero_copy, respond
+from zc_response.asgi import Answer, conditions, has_zero_copy, offer, respond
 from zc_response.errors import FileMissingError, SourceError
 from zc_response.planning import (
     SUFFIXES,
@@ -104,6 +104,9 @@ class FileResponse(StarletteFileResponse):
         if scope["type"] != "http":  # a denied websocket gets Starlette's own answer
             await super().__call__(scope, receive, send)
             return
+        scope, exchange = offer(scope, send, self._settings)
+        if exchange is not None:
+            send = exchange.send
         request = conditions(scope)
         try:
             source, coding, vary = self._select(request.pop("accept-encoding", ""))

@@ -100,22 +100,35 @@ class ZeroCopyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
-        extensions = scope.get("extensions") or {}
-        if scope["type"] != "http" or EXTENSION in extensions:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        connection, obstacle = _find_connection(send)
-        if not self.policy.zero_copy:
-            obstacle = "switched off"
-        if connection is None or obstacle:
-            marked = {**extensions, EXTENSION: {"obstacle": obstacle}}
-            await self.app({**scope, "extensions": marked}, receive, send)
-            return
-        offers = {_PATHSEND: {}, _ZEROCOPYSEND: {}, EXTENSION: {"obstacle": ""}}
-        exchange = _Exchange(connection, send, self.policy)
-        scope = {**scope, "extensions": {**extensions, **offers}}
-        await self.app(scope, receive, exchange.send)
-        await exchange.release_start()
+        scope, exchange = offer(scope, send, self.policy)
+        if exchange is None:
+            await self.app(scope, receive, send)
+        else:
+            await self.app(scope, receive, exchange.send)
+            await exchange.release_start()
+
+
+def offer(scope: Scope, send: Send, policy: Policy) -> tuple[Scope, Exchange | None]:
+    """Announce zero copy in a copy of `scope`, if it can be had behind `send`.
+
+    The exchange that comes with it executes what is announced: its `send` replaces the
+    one given. None if nothing is announced, or somebody has done it already.
+    """
+    extensions = scope.get("extensions") or {}
+    if EXTENSION in extensions or _PATHSEND in extensions:
+        return scope, None
+    connection, obstacle = _find_connection(send)
+    if not policy.zero_copy:
+        obstacle = "switched off"
+    offers: dict[str, Any] = {EXTENSION: {"obstacle": obstacle}}
+    exchange = None
+    if connection is not None and not obstacle:
+        offers |= {_PATHSEND: {}, _ZEROCOPYSEND: {}}
+        exchange = Exchange(connection, send, policy)
+    return {**scope, "extensions": {**extensions, **offers}}, exchange
 
 
 # Finding the connection ------------------------------------------------------------
@@ -132,6 +145,8 @@ _PASS_THROUGH: Final = {
     # the name under which they keep the `send` they wrap. Behind any other wrapper we
     # must not look: it may be there to change the body.
     "starlette.middleware.errors:ServerErrorMiddleware.__call__.<locals>._send": "send",
+    "starlette._exception_handler:"
+    "wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender": "send",
     "starlette.middleware.sessions:SessionMiddleware.__call__.<locals>.send_wrapper": (
         "send"
     ),
@@ -201,7 +216,7 @@ def _say_once(obstacle: str) -> None:
 # Executing the messages ------------------------------------------------------------
 
 
-class _Exchange:
+class Exchange:
     """The way of one response's messages from the application to the server.
 
     A start message that announces its Content-Length is held back until the message
@@ -460,10 +475,14 @@ async def respond(
     offers = scope.get("extensions") or {}
     if not plan.segments:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-    elif EXTENSION in offers and has_zero_copy(scope, policy):
+    elif policy.zero_copy and _is_hooked(offers):
         await send({"type": _PATHSEND, "path": path, SEGMENTS: plan.segments})
     else:
         await _respond_without_hook(offers, send, plan, path, policy, in_thread)
+
+
+def _is_hooked(offers: MutableMapping[str, Any]) -> bool:
+    return EXTENSION in offers and not offers[EXTENSION]["obstacle"]
 
 
 async def _respond_without_hook(

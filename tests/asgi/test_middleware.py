@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -132,6 +133,47 @@ def test_by_the_protocol_class_alone_it_sends_by_sendfile(
 
     assert right(answer)
     assert [r.strategy for r in reports] == ["sendfile"]
+
+
+@pytest.mark.parametrize("asked", RANGES.values(), ids=RANGES)
+@pytest.mark.parametrize("stack", [[], [CORS, SESSIONS]], ids=["alone", "in company"])
+def test_by_the_changed_import_alone_it_sends_by_sendfile(
+    plain: Serve,
+    file: Path,
+    reports: list[Report],
+    stack: list[Any],
+    asked: tuple[dict[str, str], int],
+) -> None:
+    with plain(application(file, *stack)) as server, server.client() as client:
+        answer = client.get(headers=BROWSER | asked[0])
+
+    assert right(answer)
+    assert [r.strategy for r in reports] == ["sendfile"]
+
+
+def test_by_the_changed_import_alone_it_sends_by_sendfile_from_fastapi(
+    plain: Serve, file: Path, reports: list[Report]
+) -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    def download() -> FileResponse:
+        return FileResponse(file)
+
+    with plain(app) as server, server.client() as client:
+        assert client.get().body == CONTENT
+
+    assert [r.strategy for r in reports] == ["sendfile"]
+
+
+def test_behind_a_middleware_that_may_change_the_body_the_import_alone_copies(
+    plain: Serve, file: Path, reports: list[Report]
+) -> None:
+    with plain(application(file, Dispatching)) as server, server.client() as client:
+        assert client.get().body == CONTENT
+
+    assert [r.strategy for r in reports] == ["copy"]
+    assert "BaseHTTPMiddleware" in reports[0].reason
 
 
 def test_protocol_class_and_middleware_together_are_one(
