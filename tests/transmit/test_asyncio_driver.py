@@ -21,7 +21,7 @@ from tests.transmit.lines import (
 )
 from zc_response.errors import DisconnectedError, TruncatedError
 from zc_response.kernel import sockets
-from zc_response.transmit import Strategy, drive
+from zc_response.transmit import Strategy, asyncio_driver, drive
 from zc_response.transmit.steps import Steps, Want
 
 BIG = CONTENT * 16  # more than a socket's buffers take
@@ -76,7 +76,10 @@ def test_what_fits_into_the_socket_needs_no_wait(
             assert receive(peer, 9) == b"headsmall"
 
 
-def test_others_get_their_turn_between_two_steps(run: Callable[[Main], Any]) -> None:
+def test_others_get_their_turn_when_a_turn_is_over(
+    run: Callable[[Main], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio_driver, "TURN_SECONDS", 0)
     with connected() as (ours, _peer):
         order: list[str] = []
 
@@ -114,7 +117,7 @@ def test_a_client_that_does_not_read_costs_no_time(
 
         async def main() -> None:
             task = asyncio.create_task(drive(counted(), transfer.fileno(), tally))
-            await settled(taken)
+            await settled(lambda: len(taken))
             before = len(taken)
             await asyncio.sleep(0.3)
             assert len(taken) == before
@@ -126,11 +129,11 @@ def test_a_client_that_does_not_read_costs_no_time(
         run(main)
 
 
-async def settled(taken: list[Want]) -> None:
-    """Wait until no step has been taken for a while: the buffers are full."""
+async def settled(progress: Callable[[], int]) -> None:
+    """Wait until nothing has moved for a while: the buffers are full."""
     before = -1
-    while len(taken) != before:
-        before = len(taken)
+    while progress() != before:
+        before = progress()
         await asyncio.sleep(0.1)
 
 
@@ -197,9 +200,9 @@ def test_what_the_steps_raise_comes_out(
             sending = asyncio.create_task(
                 drive(transfer.steps(), transfer.fileno(), tally)
             )
-            await asyncio.sleep(0.02)
+            await settled(lambda: tally.sent)
             os.truncate(tmp_path / "f", 0)
-            await asyncio.to_thread(receive, peer, 1 << 20)
+            await asyncio.to_thread(receive, peer, tally.sent)
             with pytest.raises(TruncatedError):
                 await sending
 
