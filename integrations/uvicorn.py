@@ -16,11 +16,10 @@ the access log, keep-alive, pipelining and shutdown remain uvicorn's own.
 from __future__ import annotations
 
 import asyncio
+from importlib.util import find_spec
 from typing import Any, Final
 
-from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 from zc_response.asgi import Message, Send, ZeroCopyMiddleware
 from zc_response.policy import default_policy
@@ -43,45 +42,28 @@ __all__ = ["ZeroCopyH11Protocol", "ZeroCopyHttpToolsProtocol", "ZeroCopyProtocol
 # The protocols ---------------------------------------------------------------------
 
 
-class ZeroCopyH11Protocol(H11Protocol):
+class _ZeroCopy:
+    """Puts our middleware around the application, outside of everything."""
+
+    app: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app = ZeroCopyMiddleware(self.app, default_policy())
+
+
+class ZeroCopyH11Protocol(_ZeroCopy, H11Protocol):
     """uvicorn's h11 protocol, with zero copy for every application behind it."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.app = _hooked(self.app)
 
-
-class ZeroCopyHttpToolsProtocol(HttpToolsProtocol):
+class ZeroCopyHttpToolsProtocol(_ZeroCopy, HttpToolsProtocol):
     """uvicorn's httptools protocol, with zero copy for every application behind it."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.app = _hooked(self.app)
 
-
-try:
-    import httptools as _httptools  # noqa: F401
-except ImportError:  # pragma: no cover
-    ZeroCopyProtocol: type[asyncio.Protocol] = ZeroCopyH11Protocol
-else:
-    ZeroCopyProtocol = ZeroCopyHttpToolsProtocol
-
-
-def _hooked(app: Any) -> Any:
-    """The application inside our middleware, which is the outermost then."""
-    return ZeroCopyMiddleware(app, default_policy())
+ZeroCopyProtocol: type[asyncio.Protocol] = (
+    ZeroCopyHttpToolsProtocol if find_spec("httptools") else ZeroCopyH11Protocol
+)
+"""What uvicorn's `--http auto` would pick, with zero copy."""
 
 
 # The connection --------------------------------------------------------------------

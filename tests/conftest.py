@@ -15,9 +15,12 @@ import time
 from collections.abc import Callable, Generator, Hashable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from zc_response import Report
 
 # A server closes a connection, a pool its threads, a moment after the test is done.
 GRACE = 2.0
@@ -147,3 +150,14 @@ def nothing_outlives_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.stash.get(passed, False):
         known = before.keys() | owned_by_wider_fixtures
         fail_on(leftovers(lambda key: key not in known), "test")
+
+
+@pytest.fixture
+def reports() -> Iterator[list[Report]]:
+    """Collect the reports of the transfers that end during the test."""
+    from zc_response import add_listener, remove_listener
+
+    seen: list[Report] = []
+    add_listener(seen.append)
+    yield seen
+    remove_listener(seen.append)

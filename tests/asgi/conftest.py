@@ -1,16 +1,15 @@
-"""The four stacks of uvicorn, and the reports of what was sent in a test."""
+"""The four stacks of uvicorn, and a file to send."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live import HOOKED, STACKS, Server, serve
-from zc_response import Report, add_listener, remove_listener
 
 CONTENT = bytes(range(256)) * 4096 * 3  # 3 MiB: more than one step
 
@@ -22,15 +21,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "file.bin"
     path.write_bytes(CONTENT)
     return path
-
-
-@pytest.fixture
-def reports() -> Iterator[list[Report]]:
-    """The reports of the transfers that ended during the test."""
-    seen: list[Report] = []
-    add_listener(seen.append)
-    yield seen
-    remove_listener(seen.append)
 
 
 @pytest.fixture(params=STACKS, ids="-".join)

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles as StockStaticFiles
 from starlette.testclient import TestClient
 
 from tests.live import HOOKED, STACKS, serve
-from zc_response import Report, add_listener, remove_listener
+from zc_response import Report
 from zc_response.integrations.starlette import StaticFiles
 
 CONTENT = b"0123456789" * 1000
@@ -198,21 +198,16 @@ def test_a_subclass_may_add_fields_as_with_starlettes(root: Path) -> None:
 
 @pytest.mark.parametrize("stack", STACKS, ids="-".join)
 def test_on_a_live_server_static_files_leave_by_sendfile(
-    root: Path, stack: tuple[str, str]
+    root: Path, reports: list[Report], stack: tuple[str, str]
 ) -> None:
-    seen: list[Report] = []
-    add_listener(seen.append)
     app = Starlette(routes=[Mount("/static", StaticFiles(directory=root, html=True))])
     http, loop = stack
-    try:
-        with serve(app, http=HOOKED[http], loop=loop) as server:
-            with server.client() as client:
-                assert client.get("/static/file.txt").body == CONTENT
-                assert client.get("/static/none").body == b"<h1>lost</h1>"
-    finally:
-        remove_listener(seen.append)
+    with serve(app, http=HOOKED[http], loop=loop) as server:
+        with server.client() as client:
+            assert client.get("/static/file.txt").body == CONTENT
+            assert client.get("/static/none").body == b"<h1>lost</h1>"
 
-    assert [(r.strategy, r.status) for r in seen] == [
+    assert [(r.strategy, r.status) for r in reports] == [
         ("sendfile", 200),
         ("sendfile", 404),
     ]
