@@ -258,3 +258,28 @@ def test_a_client_that_left_before_the_file_costs_no_transfer(
         client.close()
         eventually(lambda: served)
     assert served == ["/left"]
+
+
+def test_cancelled_before_the_first_byte_the_transport_is_as_it_was(
+    hooked: Serve, big: Path
+) -> None:
+    """While the transport's own buffer drains nothing is lost, and nothing paused."""
+    before = b"x" * 8_000_000
+
+    async def respond(_scope: Scope, send: Send) -> None:
+        await send(start())
+        await send(body(before, more=True))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(send(pathsend(big)), 0.1)
+        await send(body(b"instead", more=True))
+        await send(body(before))
+
+    with hooked(calling(respond)) as server:
+        with server.client(receive_buffer=SMALL_WINDOW) as client:
+            client.send()
+            under_way(server)
+            time.sleep(0.1)  # the time for sending is over
+            answer = client.receive()
+
+            assert answer.body == before + b"instead" + before
+            assert answer.reusable
