@@ -21,8 +21,8 @@ from starlette.routing import Route
 
 from tests.asgi.conftest import CONTENT, Serve
 from tests.live import Answer
-from zc_response import Policy, Report, asgi
-from zc_response.asgi import Receive, Scope, Send, ZeroCopyMiddleware
+from zc_response import Policy, Report
+from zc_response.asgi import Receive, Scope, Send, ZeroCopyMiddleware, connections
 from zc_response.integrations.starlette import FileResponse
 
 
@@ -244,7 +244,7 @@ def test_the_reason_for_copying_is_logged_once(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asgi, "_said", set())
+    monkeypatch.setattr(connections, "_said", set())
     caplog.set_level("INFO", "zc_response")
     app = application(file, Unknown, ZeroCopyMiddleware)
     with plain(app) as server, server.client() as client:

@@ -1,0 +1,127 @@
+"""Finding the server's connection behind `send`, and only where that is safe.
+
+This module knows no server: an integration hands it a `Connection`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, Final, Protocol
+
+from zc_response.asgi.messages import Message, Send
+from zc_response.transmit import Access
+
+logger: Final = logging.getLogger("zc_response")
+
+
+class Connection(Protocol):
+    """What a server's integration gives: one request's side of its connection."""
+
+    @property
+    def obstacle(self) -> str:
+        """Why nobody may write to this connection's socket; empty if we may."""
+
+    @property
+    def disconnected(self) -> bool:
+        """True when the client is known to have left."""
+
+    def bodiless(self, status: int) -> bool:
+        """True if no body may follow this status and request method."""
+
+    async def drain(self) -> None:
+        """Wait until the server's own write buffer is empty."""
+
+    async def head(self, send: Send, start: Message) -> bytes:
+        """Pass `start` to the server, and return the bytes it would have written."""
+
+    def frame(self, count: int) -> tuple[bytes, bytes]:
+        """Tell the server of `count` body bytes; return what goes around them."""
+
+    def access(self) -> Access:
+        """The socket, duplicated; or why that was not possible."""
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+
+
+_SERVERS: Final = {"uvicorn": "zc_response.integrations.uvicorn"}
+"""The package that the server's `send` comes from, and the integration that knows it.
+
+An integration has a function `connect(send)`, which returns a `Connection`, or in a
+few words why there is none.
+"""
+
+_PASS_THROUGH: Final = {
+    # Wrappers of `send` that hand on every message that carries a body as it is, and
+    # the name under which they keep the `send` they wrap. Behind any other wrapper we
+    # must not look: it may be there to change the body.
+    "starlette.middleware.errors:ServerErrorMiddleware.__call__.<locals>._send": "send",
+    "starlette._exception_handler:"
+    "wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender": "send",
+    "starlette.middleware.sessions:SessionMiddleware.__call__.<locals>.send_wrapper": (
+        "send"
+    ),
+    "starlette.middleware.cors:CORSMiddleware.send": "send",
+    "uvicorn.middleware.message_logger:"
+    "MessageLoggerMiddleware.__call__.<locals>.inner_send": "send",
+}
+
+
+def find_connection(send: Any) -> tuple[Connection | None, str]:
+    """The connection behind `send`, or None and what stands in the way."""
+    inner = _unwrap(send)
+    owner = type(getattr(inner, "__self__", None))
+    connect = _connectors.get(owner.__module__) or _connector(owner.__module__)
+    if connect is None:
+        found: Connection | str = f"no way known to write behind {_name(inner)}"
+    else:
+        found = connect(inner)
+    if isinstance(found, str):
+        _say_once(found)
+        return None, found
+    return found, found.obstacle
+
+
+_Connector = Callable[[Any], "Connection | str"]
+_connectors: dict[str, _Connector] = {}
+
+
+def _connector(module: str) -> _Connector | None:
+    """The `connect` of the integration that knows the server `module` belongs to."""
+    integration = _SERVERS.get(module.partition(".")[0])
+    if integration is None:
+        return None
+    connect: _Connector = importlib.import_module(integration).connect
+    return _connectors.setdefault(module, connect)
+
+
+def _unwrap(send: Any) -> Any:
+    """The innermost `send` that can be reached through pass-through wrappers."""
+    while type(send) is not MethodType:
+        function = getattr(send, "func", send)  # functools.partial
+        kept = _PASS_THROUGH.get(_name(function))
+        if kept is None:
+            return send
+        if function is not send:
+            send = send.keywords[kept]
+        else:
+            cells = dict(zip(send.__code__.co_freevars, send.__closure__, strict=True))
+            send = cells[kept].cell_contents
+    return send
+
+
+def _name(function: Any) -> str:
+    module = getattr(function, "__module__", "?")
+    return f"{module}:{getattr(function, '__qualname__', repr(function))}"
+
+
+_said: set[str] = set()
+
+
+def _say_once(obstacle: str) -> None:
+    if obstacle not in _said:
+        _said.add(obstacle)
+        logger.info("zero copy is not possible: %s; bodies are copied", obstacle)

@@ -1,0 +1,205 @@
+"""Executing what was announced: one response's messages, on their way to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from zc_response.asgi.connections import Connection
+from zc_response.asgi.copying import copy_body
+from zc_response.asgi.messages import (
+    PATHSEND,
+    SEGMENTS,
+    ZEROCOPYSEND,
+    Message,
+    Send,
+)
+from zc_response.errors import DisconnectedError, TransferError
+from zc_response.guards import COUNT
+from zc_response.planning import Segment, Slice
+from zc_response.policy import Policy
+from zc_response.report import Tally
+from zc_response.sources import FileSource
+from zc_response.transmit import Transfer, choose, drive
+
+
+class Exchange:
+    """The way of one response's messages from the application to the server.
+
+    A start message that announces its Content-Length is held back until the message
+    after it, as the ASGI specification asks of servers. So a file that turns out to be
+    missing or changed can still become an error, and header and body can leave in one
+    segment. Every other message passes at once.
+    """
+
+    __slots__ = (
+        "_busy",
+        "_connection",
+        "_owed",
+        "_policy",
+        "_send",
+        "_start",
+        "_status",
+    )
+
+    def __init__(self, connection: Connection, send: Send, policy: Policy) -> None:
+        self._connection = connection
+        self._send = send
+        self._policy = policy
+        self._start: Message | None = None
+        self._status = 0
+        self._owed: int | None = None
+        self._busy = False
+
+    async def send(self, message: Message) -> None:
+        """The `send` that the application sees (ASGI)."""
+        if self._busy:
+            raise RuntimeError("a file is being sent; await that `send` first")
+        kind = message["type"]
+        if kind == PATHSEND:
+            await self._pathsend(message)
+        elif kind == ZEROCOPYSEND:
+            await self._zerocopysend(message)
+        elif kind == "http.response.start" and self._start is None:
+            await self._hold(message)
+        else:
+            if kind == "http.response.body" and self._owed is not None:
+                self._owed -= len(message.get("body", b""))
+            await self.release_start()
+            await self._send(message)
+
+    async def _hold(self, start: Message) -> None:
+        self._status = start["status"]
+        self._owed = _content_length(start)
+        self._start = start
+        if self._owed is None:
+            await self.release_start()
+
+    async def release_start(self) -> None:
+        """Let the server have the start message, if it is still held back."""
+        start, self._start = self._start, None
+        if start is not None:
+            await self._send(start)
+
+    async def _pathsend(self, message: Message) -> None:
+        segments = message.get(SEGMENTS)
+        if segments is not None:
+            await self._deliver(segments, message["path"], more_body=False)
+            return
+        with FileSource.open(message["path"]) as source:
+            piece = Slice(source, 0, source.facts.size)
+            await self._deliver([piece], source.path, more_body=False)
+
+    async def _zerocopysend(self, message: Message) -> None:
+        file = message["file"]
+        fd = file if isinstance(file, int) else file.fileno()
+        with FileSource.borrow(fd) as source:
+            piece, after = _named_slice(source, message)
+            await self._deliver([piece], source.path, message.get("more_body", False))
+            if after is not None:
+                os.lseek(source.fileno(), after, os.SEEK_SET)
+
+    async def _deliver(
+        self, segments: Sequence[Segment], path: str, more_body: bool
+    ) -> None:
+        """Send segments as (a part of) the body, and tell the server of it."""
+        count = sum(map(len, segments))
+        bodiless = self._connection.bodiless(self._status)
+        if not bodiless:
+            self._owe(count, path, more_body)
+        if bodiless or not count:
+            await self.release_start()
+        elif not await self._transmit(segments, path, count):
+            return
+        await self._send(
+            {"type": "http.response.body", "body": b"", "more_body": more_body}
+        )
+
+    def _owe(self, count: int, path: str, more_body: bool) -> None:
+        """Refuse what cannot be framed, before it is too late for an honest error."""
+        if self._owed is None:
+            return
+        self._owed -= count
+        if self._owed < 0 or (self._owed and not more_body):
+            raise TransferError(
+                f"{path}: the {count} bytes to be sent do not make up the "
+                f"Content-Length; has the file changed since it was looked at?"
+            )
+
+    async def _transmit(
+        self, segments: Sequence[Segment], path: str, count: int
+    ) -> bool:
+        """Put segments on the wire. False if the client has left meanwhile."""
+        await self._connection.drain()
+        if self._connection.disconnected:
+            return False
+        access = self._connection.access()
+        choice = choose(access, self._policy)
+        tally = Tally(
+            path=path,
+            status=self._status,
+            promised=count,
+            strategy=choice.strategy,
+            reason=choice.reason,
+            guard=COUNT,
+        )
+        self._busy = True
+        try:
+            with tally:
+                if access.socket is None:
+                    await self._copy(segments, tally)
+                else:
+                    transfer = Transfer(segments, access, self._policy, tally)
+                    await self._run(transfer, count, tally)
+        except DisconnectedError:
+            return False
+        finally:
+            self._busy = False
+        return True
+
+    async def _copy(self, segments: Sequence[Segment], tally: Tally) -> None:
+        await self.release_start()
+        await copy_body(self._send, segments, tally, self._policy, asyncio.to_thread)
+
+    async def _run(self, transfer: Transfer, count: int, tally: Tally) -> None:
+        """Carry out a transfer; whatever goes wrong ends the connection with it."""
+        connection = self._connection
+        try:
+            start, self._start = self._start, None
+            if start is not None:
+                transfer.head = await connection.head(self._send, start)
+            before, transfer.tail = connection.frame(count)
+            transfer.head += before
+            await drive(transfer.steps(), transfer.fileno(), tally)
+        except BaseException:
+            transfer.abort()
+            connection.abort()
+            raise
+        finally:
+            transfer.close()
+
+
+def _content_length(start: Message) -> int | None:
+    for name, value in start.get("headers", ()):
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value)
+    return None
+
+
+def _named_slice(source: FileSource, message: Message) -> tuple[Slice, int | None]:
+    """What a zerocopysend message names, and where its file is to stand afterwards.
+
+    Without an offset it starts where the file stands, and moves that on as a read
+    would; without a count it goes to the end of the file.
+    """
+    offset, count = message.get("offset"), message.get("count")
+    start = os.lseek(source.fileno(), 0, os.SEEK_CUR) if offset is None else offset
+    if count is None:
+        count = max(source.facts.size - start, 0)
+    if start < 0 or count < 0 or (count and start + count > source.facts.size):
+        raise ValueError(
+            f"offset {start} and count {count} do not lie inside {source.path}, "
+            f"which has {source.facts.size} bytes"
+        )
+    return Slice(source, start, count), start + count if offset is None else None

@@ -1,0 +1,21 @@
+"""The words of the protocol: what passes between application and server (ASGI 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+EXTENSION: Final = "zc_response"
+"""The key in `scope["extensions"]` that says a hook of ours is there, and what stands
+in the way of zero copy, if anything does."""
+SEGMENTS: Final = "zc_response.segments"
+"""The key in a pathsend message under which the body's segments travel."""
+
+PATHSEND: Final = "http.response.pathsend"
+ZEROCOPYSEND: Final = "http.response.zerocopysend"

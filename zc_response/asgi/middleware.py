@@ -1,0 +1,63 @@
+"""Announcing zero copy: around an application, or by a response for itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zc_response.asgi.connections import find_connection
+from zc_response.asgi.exchange import Exchange
+from zc_response.asgi.messages import (
+    EXTENSION,
+    PATHSEND,
+    ZEROCOPYSEND,
+    App,
+    Receive,
+    Scope,
+    Send,
+)
+from zc_response.policy import Policy, default_policy
+
+
+class ZeroCopyMiddleware:
+    """Wraps an ASGI application so that its file responses leave by zero copy.
+
+    Put it around the application, or add it by Starlette's `add_middleware`. Where the
+    server is not one it knows, or the connection is encrypted, everything goes on as
+    without it; the logger `zc_response` says so, once for each reason.
+    """
+
+    def __init__(self, app: App, policy: Policy | None = None) -> None:
+        self.app = app
+        self.policy = policy or default_policy()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI)."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope, exchange = offer(scope, send, self.policy)
+        if exchange is None:
+            await self.app(scope, receive, send)
+        else:
+            await self.app(scope, receive, exchange.send)
+            await exchange.release_start()
+
+
+def offer(scope: Scope, send: Send, policy: Policy) -> tuple[Scope, Exchange | None]:
+    """Announce zero copy in a copy of `scope`, if it can be had behind `send`.
+
+    The exchange that comes with it executes what is announced: its `send` replaces the
+    one given. None if nothing is announced, or somebody has done it already.
+    """
+    extensions = scope.get("extensions") or {}
+    if EXTENSION in extensions or PATHSEND in extensions:
+        return scope, None
+    connection, obstacle = find_connection(send)
+    if not policy.zero_copy:
+        obstacle = "switched off"
+    offers: dict[str, Any] = {EXTENSION: {"obstacle": obstacle}}
+    exchange = None
+    if connection is not None and not obstacle:
+        offers |= {PATHSEND: {}, ZEROCOPYSEND: {}}
+        exchange = Exchange(connection, send, policy)
+    return {**scope, "extensions": {**extensions, **offers}}, exchange
