@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.asgi.apps import (
     zerocopysend,
 )
 from tests.asgi.conftest import CONTENT, Serve
+from tests.live import PATIENCE
 from zc_response import Report
 from zc_response.asgi import Scope, Send
 
@@ -228,14 +231,17 @@ def test_a_response_that_is_started_and_never_sent_is_the_servers_to_judge(
 
 def test_other_messages_pass_at_once(hooked: Serve) -> None:
     """A stream without Content-Length shows its header before its first chunk."""
+    header_seen = threading.Event()
 
     async def respond(_scope: Scope, send: Send) -> None:
         await send(start())
-        assert_sent.append(True)
+        assert await asyncio.to_thread(header_seen.wait, PATIENCE)
         await send(body(b"one", more=True))
         await send(body(b"two"))
 
-    assert_sent: list[bool] = []
     with hooked(calling(respond)) as server, server.client() as client:
-        assert client.get().body == b"onetwo"
-    assert assert_sent
+        client.send()
+        client.protocol.receive_data(client.socket.recv(65536))
+        header_seen.set()
+
+        assert client.receive().body == b"onetwo"

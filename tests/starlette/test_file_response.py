@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -21,7 +22,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from zc_response import Policy
-from zc_response.errors import OutOfDescriptorsError
+from zc_response.asgi import Message, Scope
 from zc_response.integrations.starlette import FileResponse
 from zc_response.sources import FileSource
 
@@ -339,13 +340,26 @@ def test_without_descriptors_it_is_503_and_come_again(
 
 def test_the_limit_of_the_process_is_felt_as_503(file: Path) -> None:
     """The real limit, not a made-up one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
-        with pytest.raises(OutOfDescriptorsError):
-            FileSource.open(file)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError("nobody should ask")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def main() -> None:
+        scope: Scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            await FileResponse(file)(scope, receive, send)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    anyio.run(main)
+    assert sent[0]["status"] == 503
+    assert (b"retry-after", b"1") in sent[0]["headers"]
 
 
 def test_the_application_words_the_refusal(tmp_path: Path) -> None:

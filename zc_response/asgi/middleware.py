@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from zc_response.asgi.connections import find_connection
 from zc_response.asgi.exchange import Exchange
@@ -43,6 +43,9 @@ class ZeroCopyMiddleware:
             await exchange.release_start()
 
 
+_OFFERS: Final = frozenset((EXTENSION, PATHSEND, ZEROCOPYSEND))
+
+
 def offer(scope: Scope, send: Send, policy: Policy) -> tuple[Scope, Exchange | None]:
     """Announce zero copy in a copy of `scope`, if it can be had behind `send`.
 
@@ -50,11 +53,12 @@ def offer(scope: Scope, send: Send, policy: Policy) -> tuple[Scope, Exchange | N
     one given. None if nothing is announced, or somebody has done it already.
     """
     extensions = scope.get("extensions") or {}
-    if EXTENSION in extensions or PATHSEND in extensions:
+    if not extensions.keys().isdisjoint(_OFFERS):
         return scope, None
-    connection, obstacle = find_connection(send)
-    if not policy.zero_copy:
-        obstacle = "switched off"
+    if policy.zero_copy:
+        connection, obstacle = find_connection(send)
+    else:
+        connection, obstacle = None, "switched off"
     offers: dict[str, Any] = {EXTENSION: {"obstacle": obstacle}}
     exchange = None
     if connection is not None and not obstacle:
