@@ -28,7 +28,7 @@ check: ## Lint and type check only
 bench: ## Measure against the stock servers (ARGS= passes options on)
 	@scripts/install-system-packages
 	@scripts/set-up dev
-	@exec .venv/bin/python -m benchmarks $(ARGS)
+	@exec .venv/bin/zc-response bench $(or $(ARGS),throughput)
 
 clean: ## Remove .venv, caches and builds
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist build

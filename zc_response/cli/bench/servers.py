@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,10 +22,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
 
-from benchmarks.errors import MissingError, ServerError
-from benchmarks.files import DIRECTORY_VARIABLE
-from benchmarks.load import module_environment
+from zc_response.cli.bench.errors import MissingError, ServerError
+from zc_response.cli.bench.files import DIRECTORY_VARIABLE
 
+APPS: Final = "zc_response.cli.bench.apps"
+SPARE_CONNECTIONS: Final = 1024
+"""What nginx may hold beside the connections that are asked for."""
 START_WITHIN: Final = 20.0
 STOP_WITHIN: Final = 10.0
 ATTEMPTS: Final = 3
@@ -37,7 +39,8 @@ daemon off;
 {user}
 pid {scratch}/nginx.pid;
 error_log stderr;
-events {{ worker_connections 1024; }}
+worker_rlimit_nofile {descriptors};
+events {{ worker_connections {connections}; }}
 http {{
   access_log off;
   sendfile on;
@@ -64,10 +67,20 @@ class Site:
     files: Path
     scratch: Path
     port: int
+    connections: int
+    """How many it must be able to hold at once."""
 
 
 class Software(Protocol):
     """A server program and its settings."""
+
+    @property
+    def prefix(self) -> str:
+        """What stands before a file's name in its path."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables it is started with, beside our own."""
 
     def check(self) -> None:
         """Raise MissingError, with advice, if something it needs is not installed."""
@@ -81,6 +94,12 @@ class Nginx:
     """nginx with sendfile, one worker, no access log."""
 
     program: str = "nginx"
+    prefix: str = "/"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """None of its own."""
+        return {}
 
     def check(self) -> None:
         """Raise MissingError, with advice, if nginx is not installed."""
@@ -111,25 +130,35 @@ def nginx_conf(site: Site, *, as_root: bool) -> str:
     # Workers of a root nginx change to a user who may not enter a temporary directory.
     user = "user root;" if as_root else ""
     return NGINX_CONF.format(
-        user=user, scratch=site.scratch, files=site.files, port=site.port
+        user=user,
+        scratch=site.scratch,
+        files=site.files,
+        port=site.port,
+        connections=site.connections + SPARE_CONNECTIONS,
+        # A connection and the file that it sends.
+        descriptors=2 * (site.connections + SPARE_CONNECTIONS),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uvicorn:
-    """uvicorn, one process, no access log, with a factory of `benchmarks.apps`."""
+    """uvicorn, one process, no access log, with a factory of `apps`."""
 
     factory: str
     http: str = "httptools"
     loop: str = "uvloop"
+    zero_copy: bool = True
+    """False has zc_response copy every body."""
+    prefix: str = "/"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The switch of zero copy, where it is off."""
+        return {} if self.zero_copy else {"ZC_RESPONSE_ZERO_COPY": "0"}
 
     def check(self) -> None:
         """Raise MissingError, with advice, if a library is not installed."""
-        missing = [name for name in self._modules() if not installed(name)]
-        if missing:
-            raise MissingError(
-                f"{', '.join(missing)} cannot be found by {sys.executable}"
-            )
+        require_modules(self._modules())
 
     def command(self, site: Site) -> list[str]:
         """The command that serves `site`."""
@@ -142,17 +171,66 @@ class Uvicorn:
             "--timeout-graceful-shutdown": "1",
         }
         flags = [part for option in options.items() for part in option]
-        app = f"benchmarks.apps:{self.factory}"
+        app = f"{APPS}:{self.factory}"
         python = [sys.executable, "-m", "uvicorn"]
         return [*python, "--factory", "--no-access-log", *flags, app]
 
     def _modules(self) -> list[str]:
         module, _, name = self.http.partition(":")
         ours = [module] if name else ["httptools"]
-        if self.factory in ("middleware", "response"):
+        if self.factory in ("middleware", "response", "static_files"):
             ours += ["zc_response.asgi", "zc_response.integrations.starlette"]
         loop = [] if self.loop == "asyncio" else [self.loop]
         return ["uvicorn", "starlette", *loop, *ours]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granian:
+    """granian, one worker, with its own static files or an application of `apps`."""
+
+    factory: str = ""
+    """Empty has it serve the files itself, in Rust."""
+
+    @property
+    def prefix(self) -> str:
+        """Its static files do not lie at the root."""
+        return "/" if self.factory else "/static/"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """None of its own."""
+        return {}
+
+    def check(self) -> None:
+        """Raise MissingError, with advice, if a library is not installed."""
+        require_modules(["granian", "starlette", "uvloop"])
+
+    def command(self, site: Site) -> list[str]:
+        """The command that serves `site`."""
+        options = {
+            "--host": "127.0.0.1",
+            "--port": str(site.port),
+            "--interface": "asgi",
+            "--http": "1",
+            "--loop": "uvloop",
+            "--log-level": "warning",
+            "--workers-kill-timeout": "2",
+        }
+        if not self.factory:
+            options |= {"--static-path-mount": str(site.files)}
+        flags = [part for option in options.items() for part in option]
+        app = f"{APPS}:{self.factory or 'stock'}"
+        return [sys.executable, "-m", "granian", "--factory", *flags, app]
+
+
+def require_modules(names: Iterable[str]) -> None:
+    """Raise MissingError, with advice, for modules that cannot be imported."""
+    missing = [name for name in names if not installed(name)]
+    if missing:
+        raise MissingError(
+            f"{', '.join(missing)} cannot be found by {sys.executable}; "
+            "pip install 'zc-response[bench]'"
+        )
 
 
 def installed(module: str) -> bool:
@@ -166,10 +244,13 @@ def installed(module: str) -> bool:
 class Server:
     """A running server; a context manager."""
 
-    def __init__(self, software: Software, files: Path, scratch: Path) -> None:
+    def __init__(
+        self, software: Software, files: Path, scratch: Path, connections: int = 0
+    ) -> None:
         self._software = software
         self._files = files
         self._scratch = scratch
+        self._connections = connections
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -177,6 +258,10 @@ class Server:
     def pid(self) -> int:
         """The first of its processes; the others descend from it."""
         return self._running().pid
+
+    def path(self, name: str) -> str:
+        """The path of a file, as a request has it."""
+        return self._software.prefix + name
 
     def __enter__(self) -> Server:
         """Start it, and wait until it answers."""
@@ -229,16 +314,25 @@ class Server:
 
     def _start(self) -> None:
         self.port = free_port()
-        site = Site(files=self._files, scratch=self._scratch, port=self.port)
+        site = Site(
+            files=self._files,
+            scratch=self._scratch,
+            port=self.port,
+            connections=self._connections,
+        )
         with self._log().open("wb") as log:
             self._process = subprocess.Popen(
                 self._software.command(site),
-                env={**module_environment(), DIRECTORY_VARIABLE: str(self._files)},
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _environment(self) -> dict[str, str]:
+        files = {DIRECTORY_VARIABLE: str(self._files)}
+        return {**os.environ, **self._software.environment, **files}
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_WITHIN

@@ -1,4 +1,4 @@
-"""Tables from records: for the terminal, and in Markdown for the README. Pure.
+"""Tables from records: for the terminal and the page, and in Markdown. Pure.
 
 A figure is the median over the rounds; "x nginx" is the median of the ratios within the
 rounds (see `stats.py`).
@@ -7,27 +7,56 @@ rounds (see `stats.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from benchmarks.candidates import BASELINES
-from benchmarks.figures import Figure, amount, cost, speed
-from benchmarks.files import MIB, format_size
-from benchmarks.records import Failure, Record, Sample
-from benchmarks.stats import Summary, median_ratio, summarize
+from zc_response.cli.bench.candidates import BASELINES
+from zc_response.cli.bench.figures import (
+    QUANTITIES,
+    Figure,
+    Quantity,
+    amount,
+    cost,
+    speed,
+)
+from zc_response.cli.bench.files import MIB, format_size
+from zc_response.cli.bench.records import Failure, Kind, Record, Sample
+from zc_response.cli.bench.stats import Summary, median_ratio, summarize
 
-# For the terminal ------------------------------------------------------------------
+TITLES: Final[Mapping[Kind, str]] = {
+    "throughput": "Speed and CPU cost of one file after the other",
+    "memory": "Memory while one file is served",
+    "cold": "Quick requests while a file comes from a slow disk",
+    "crowd": "Quick requests amid many downloads",
+    "stalled": "Clients that read nothing",
+}
+METHODS: Final[Mapping[Kind, str]] = {
+    "memory": "peak resident memory of all of a server's processes",
+    "cold": "one keep-alive connection asks for 4 KiB, again and again",
+    "crowd": "one keep-alive connection asks for 4 KiB, again and again",
+    "stalled": "growth of VmRSS and of TCP's memory, for each client",
+}
 
 
-def terminal(record: Record) -> str:
-    """The whole record as plain text."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of text under a head; the first column names, the others hold figures."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def tables(record: Record) -> list[Table]:
+    """All tables of a record, with everything that was counted."""
+    if record.kind == "throughput":
+        return [_throughput_table(record, size) for size in record.sizes()]
     if record.kind == "memory":
-        parts = [_memory_table(record)]
-    else:
-        parts = [_throughput_table(record, size) for size in record.sizes()]
-    parts += [_failures(record), describe(record).replace("; ", "\n")]
-    return "\n\n".join(filter(None, parts))
+        return [_memory_table(record)]
+    return [_quantities_table(record, place) for place in record.places()]
 
 
-def _throughput_table(record: Record, size: int) -> str:
+def _throughput_table(record: Record, size: int) -> Table:
     fast, cheap = speed(size), cost(size)
     ratios = [f"x {name}" for name in BASELINES]
     head = [
@@ -42,7 +71,7 @@ def _throughput_table(record: Record, size: int) -> str:
         ]
         for name in _names(record, size)
     ]
-    return f"{_title(record, size)}\n{_text_table(head, rows)}"
+    return Table(title=_title(record, size), head=head, rows=rows)
 
 
 def _title(record: Record, size: int) -> str:
@@ -52,7 +81,7 @@ def _title(record: Record, size: int) -> str:
 
 
 def _cells(record: Record, name: str, size: int, figure: Figure) -> list[str]:
-    summary = _summary(record, name, size, figure)
+    summary = figure_summary(record, name, size, figure)
     if summary is None:
         return [""] * (2 + len(BASELINES))
     spread = f"{amount(summary.low)} - {amount(summary.high)}"
@@ -66,7 +95,7 @@ def _memory_cells(samples: Sequence[Sample]) -> list[str]:
     return [f"{peak / MIB:.1f}", f"{growth / MIB:.1f}"]
 
 
-def _memory_table(record: Record) -> str:
+def _memory_table(record: Record) -> Table:
     limit = record.settings["limit"]
     head = ["candidate", "file", "before MiB", "peak MiB", "growth MiB", "verdict"]
     rows = [
@@ -79,24 +108,61 @@ def _memory_table(record: Record) -> str:
         for sample in record.samples
     ]
     title = f"Memory while one file is served  |  limit: {limit / MIB:.0f} MiB"
-    return f"{title}\n{_text_table(head, rows)}"
+    return Table(title=title, head=head, rows=rows)
 
 
-def _failures(record: Record) -> str:
-    return "\n".join(map(_failure, record.failures))
+# Quantities ------------------------------------------------------------------------
 
 
-def _failure(failure: Failure) -> str:
-    size = "" if failure.size is None else f", {format_size(failure.size)}"
-    return f"FAILED: {failure.candidate}{size}: {failure.reason}"
+def _quantities_table(record: Record, place: str) -> Table:
+    quantities = QUANTITIES[record.kind]
+    heads = [f"{each.title} {each.unit}".rstrip() for each in quantities]
+    rows = [
+        [name, *(_quantity_cell(record, name, place, each) for each in quantities)]
+        for name in record.titles
+        if any(record.values(name, place, each.key) for each in quantities)
+    ]
+    return Table(
+        title=f"{TITLES[record.kind]}: {place}  |  {_rounds_at(record, place)}",
+        head=["candidate", *heads],
+        rows=rows,
+    )
 
 
-def _text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    columns = zip(head, *rows, strict=True)
+def _quantity_cell(record: Record, name: str, place: str, quantity: Quantity) -> str:
+    found = quantity_summary(record, name, place, quantity)
+    if found is None:
+        return ""
+    if found.low == found.high:
+        return amount(found.median)
+    return f"{amount(found.median)} ({amount(found.low)} - {amount(found.high)})"
+
+
+def quantity_summary(
+    record: Record, name: str, place: str, quantity: Quantity
+) -> Summary | None:
+    """A quantity over the rounds, in its unit; None if it was not counted."""
+    found = record.values(name, place, quantity.key)
+    return summarize(value / quantity.scale for value in found)
+
+
+def _rounds_at(record: Record, place: str) -> str:
+    rounds = {each.round for each in record.measurements if each.place == place}
+    return f"rounds: {len(rounds)}"
+
+
+# As text ---------------------------------------------------------------------------
+
+
+def text(table: Table) -> str:
+    """A table as plain text."""
+    columns = zip(table.head, *table.rows, strict=True)
     widths = [max(map(len, column)) for column in columns]
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    lines = [_text_row(row, widths) for row in rows]
-    return "\n".join([rule, _text_row(head, widths), rule, *lines, rule])
+    lines = [_text_row(row, widths) for row in table.rows]
+    return "\n".join(
+        [table.title, rule, _text_row(table.head, widths), rule, *lines, rule]
+    )
 
 
 def _text_row(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -105,15 +171,27 @@ def _text_row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([first, *others[1:]]).rstrip()
 
 
+def failures(record: Record) -> list[str]:
+    """Who failed, and why."""
+    return [_failure(failure) for failure in record.failures]
+
+
+def _failure(failure: Failure) -> str:
+    size = "" if failure.size is None else f", {format_size(failure.size)}"
+    return f"FAILED: {failure.candidate}{size}: {failure.reason}"
+
+
 # In Markdown -----------------------------------------------------------------------
 
 
 def markdown(record: Record) -> str:
     """The record as the README shows it."""
-    if record.kind == "memory":
+    if record.kind == "throughput":
+        parts = [_markdown_figures(record, figure) for figure in (speed, cost)]
+    elif record.kind == "memory":
         parts = [_markdown_memory(record)]
     else:
-        parts = [_markdown_figures(record, figure) for figure in (speed, cost)]
+        parts = [_markdown_quantities(table, record) for table in tables(record)]
     return "\n\n".join([*parts, f"{describe(record)}."])
 
 
@@ -128,7 +206,7 @@ def _markdown_figures(record: Record, choose: Callable[[int], Figure]) -> str:
 
 
 def _markdown_cell(record: Record, name: str, size: int, figure: Figure) -> str:
-    summary = _summary(record, name, size, figure)
+    summary = figure_summary(record, name, size, figure)
     if summary is None:
         return ""
     ratios = {
@@ -153,6 +231,12 @@ def _markdown_memory(record: Record) -> str:
     return _markdown_table(head, rows)
 
 
+def _markdown_quantities(table: Table, record: Record) -> str:
+    rows = [[record.titles[name], *cells] for name, *cells in table.rows]
+    title = table.title.partition("  |  ")[0]
+    return f"{title}\n\n{_markdown_table(['', *table.head[1:]], rows)}"
+
+
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ["---", *("---:" for _ in head[1:])]
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
@@ -164,13 +248,18 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def describe(record: Record) -> str:
     """How and on what it was measured, in one sentence without its full stop."""
     facts = [f"{name} {fact}" for name, fact in record.environment.items()]
-    how = [record.date[:10], *_method(record)]
-    return "; ".join([", ".join(how), ", ".join(facts)])
+    how = f"{record.date[:10]}, {method(record)}"
+    return "; ".join([how, ", ".join(facts)])
+
+
+def method(record: Record) -> str:
+    """How it was measured, in one sentence without its full stop."""
+    return ", ".join(_method(record))
 
 
 def _method(record: Record) -> list[str]:
-    if record.kind == "memory":
-        return ["peak resident memory of all of a server's processes"]
+    if record.kind != "throughput":
+        return [METHODS[record.kind], *_settings(record)]
     pinned = "servers and clients on one CPU each" if record.settings["pinned"] else ""
     counts = [_rounds(record, size) for size in record.sizes()]
     rounds = (
@@ -178,6 +267,10 @@ def _method(record: Record) -> list[str]:
     )
     median = f"medians of paired rounds ({rounds}), ratios too"
     return list(filter(None, [median, *_clients(record), pinned]))
+
+
+def _settings(record: Record) -> list[str]:
+    return [f"{name} {value}" for name, value in record.settings.items()]
 
 
 def _clients(record: Record) -> list[str]:
@@ -201,7 +294,10 @@ def _names(record: Record, size: int) -> list[str]:
     return [name for name in record.titles if record.of(name, size)]
 
 
-def _summary(record: Record, name: str, size: int, figure: Figure) -> Summary | None:
+def figure_summary(
+    record: Record, name: str, size: int, figure: Figure
+) -> Summary | None:
+    """A figure over the rounds; None if there is no sample."""
     return summarize(_by_round(record, name, size, figure).values())
 
 

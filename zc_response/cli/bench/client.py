@@ -4,17 +4,15 @@ It reads the head of each response, then has the kernel throw the body away: on 
 `recv` with MSG_TRUNC on a TCP socket counts the bytes and copies none (tcp(7)). A
 client that copies is slower than a server that does not, and would be what is measured.
 
-Every response must be a 200 with the Content-Length expected, and exactly that many
-bytes must come; whatever follows must again be a response.
+Every response must be a 200 with the Content-Length expected or in chunks, and exactly
+that many bytes must come; whatever follows must again be a response.
 
-It is a process of its own: `python -m benchmarks.client '<a Request as JSON>'`. It
-connects, asks once to warm up, says "ready", waits for a line on standard
-input, asks again until the time is over, and prints its `Traffic` as JSON.
+It is a helper process (see `helper.py`): it connects, asks once to warm up, waits for
+the word, asks again until the time is over, and tells its `Traffic`.
 """
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 import sys
@@ -23,13 +21,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
-from benchmarks.errors import LoadError
-
-READY: Final = "ready"
+from zc_response.cli.bench.errors import LoadError
+from zc_response.cli.bench.helper import play, wait_for_go
 
 MAX_HEAD: Final = 16 * 1024
+HEAD_STEP: Final = 4096
+CHUNK_STEP: Final = 24
+"""How much is read at once of a chunk's frame: what is too much is copied."""
 STEP: Final = 4 * 1024 * 1024
 """How much one `recv` may discard: more than a socket usually holds."""
 
@@ -70,10 +70,11 @@ class Connection:
         # Python's own timeouts would add a poll to every recv; the kernel's are free.
         self._socket.settimeout(None)
         whole = int(patience)
-        limit = struct.pack("@ll", whole, int((patience - whole) * 1_000_000))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        timeval = struct.pack("@ll", whole, int((patience - whole) * 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
         # Never touched, so never really allocated: MSG_TRUNC only wants to see it.
         self._unused = memoryview(bytearray(STEP))
+        self._ahead = b""
 
     def close(self) -> None:
         """Close the connection."""
@@ -81,69 +82,109 @@ class Connection:
 
     def get(self, path: str, size: int) -> None:
         """Ask for `path`, and discard a body that must be `size` bytes long."""
-        left = size - len(self._ask(path, size))
-        while left > 0:
-            room = self._unused[: min(left, STEP)]
-            count = self._socket.recv_into(room, 0, socket.MSG_TRUNC)
-            if not count:
-                raise LoadError(f"the body ended {left} bytes early")
-            left -= count
-        _check_end(left)
+        for count in self._ask(path, size):
+            self._discard(count)
 
     def read(self, path: str, size: int) -> Iterator[bytes]:
         """Ask for `path`, and give its body of `size` bytes in pieces."""
-        begun = self._ask(path, size)
-        yield begun
-        left = size - len(begun)
+        for count in self._ask(path, size):
+            yield from self._pieces(count)
+
+    def expect_silence(self) -> None:
+        """Check that nothing follows the last response."""
+        try:
+            extra = self._ahead or self._socket.recv(
+                1, socket.MSG_DONTWAIT | socket.MSG_PEEK
+            )
+        except BlockingIOError:
+            return
+        if extra:
+            raise LoadError("bytes follow the end of the last body")
+
+    def _ask(self, path: str, size: int) -> Iterator[int]:
+        """Send a request, check the head, give the lengths of the body's parts."""
+        if self._ahead:
+            raise LoadError("bytes follow the end of the last body")
+        host = f"127.0.0.1:{self._port}"
+        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        head = self._until(b"\r\n\r\n", HEAD_STEP)
+        return self._chunks(size) if check_head(head, size) else iter([size])
+
+    def _chunks(self, size: int) -> Iterator[int]:
+        """The lengths of the chunks of a body of `size` bytes, as they come."""
+        left = size
+        while count := int(self._until(b"\r\n", CHUNK_STEP), 16):
+            left -= count
+            yield count
+            self._until(b"\r\n", CHUNK_STEP)
+        self._until(b"\r\n", CHUNK_STEP)  # no trailers
+        if left:
+            raise LoadError(f"the chunks are {abs(left)} bytes too {_amiss(left)}")
+
+    def _until(self, end: bytes, step: int) -> bytes:
+        """Everything before `end`; what came after it is kept for later."""
+        received = self._ahead
+        while end not in received:
+            data = self._socket.recv(step)
+            if not data:
+                raise LoadError("the server closed the connection without an answer")
+            received += data
+            if len(received) > MAX_HEAD:
+                raise LoadError("the head of the response does not end")
+        found, _, self._ahead = received.partition(end)
+        return found
+
+    def _discard(self, count: int) -> None:
+        left = count - len(self._kept(count))
+        while left > 0:
+            room = self._unused[: min(left, STEP)]
+            length = self._socket.recv_into(room, 0, socket.MSG_TRUNC)
+            if not length:
+                raise LoadError(f"the body ended {left} bytes early")
+            left -= length
+
+    def _pieces(self, count: int) -> Iterator[bytes]:
+        kept = self._kept(count)
+        yield kept
+        left = count - len(kept)
         while left > 0:
             piece = self._socket.recv(min(left, STEP))
             if not piece:
                 raise LoadError(f"the body ended {left} bytes early")
             yield piece
             left -= len(piece)
-        _check_end(left)
 
-    def expect_silence(self) -> None:
-        """Check that nothing follows the last response."""
-        try:
-            extra = self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-        except BlockingIOError:
-            return
-        if extra:
-            raise LoadError("bytes follow the end of the last body")
-
-    def _ask(self, path: str, size: int) -> bytes:
-        """Send a request, check the head, return what came of the body with it."""
-        host = f"127.0.0.1:{self._port}"
-        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        received = b""
-        while b"\r\n\r\n" not in received:
-            data = self._socket.recv(4096)
-            if not data:
-                raise LoadError("the server closed the connection without an answer")
-            received += data
-            if len(received) > MAX_HEAD:
-                raise LoadError("the head of the response does not end")
-        head, _, body = received.partition(b"\r\n\r\n")
-        check_head(head, size)
-        return body
+    def _kept(self, count: int) -> bytes:
+        """What has already come of the next `count` bytes."""
+        kept, self._ahead = self._ahead[:count], self._ahead[count:]
+        return kept
 
 
-def _check_end(left: int) -> None:
-    if left < 0:
-        raise LoadError(f"{-left} bytes too many came with the head")
+def _amiss(left: int) -> str:
+    return "few" if left > 0 else "many"
 
 
-def check_head(head: bytes, size: int) -> None:
-    """Check that a response is a 200 of `size` bytes, by the Content-Length it has."""
+def check_head(head: bytes, size: int) -> bool:
+    """Check that a response is a 200 of `size` bytes; return whether it is chunked.
+
+    A chunked one need not say how long it is: that shows later.
+    """
     status, *lines = head.decode("latin-1").split("\r\n")
     if status.split(" ")[1:2] != ["200"]:
         raise LoadError(f"the answer is not 200 but {status!r}")
-    fields = (line.partition(":") for line in lines)
+    fields = [line.partition(":") for line in lines]
     lengths = [value.strip() for name, _, value in fields if is_length(name)]
+    if not lengths and any(is_chunked(name, value) for name, _, value in fields):
+        return True
     if lengths != [str(size)]:
         found = " and ".join(lengths) or "missing"
         raise LoadError(f"Content-Length should be {size} and is {found}")
+    return False
+
+
+def is_chunked(name: str, value: str) -> bool:
+    """True for the field Transfer-Encoding: chunked."""
+    return name.lower() == "transfer-encoding" and value.strip().lower() == "chunked"
 
 
 def is_length(name: str) -> bool:
@@ -197,22 +238,11 @@ def run(request: Request, wait: Callable[[], object]) -> Traffic:
     )
 
 
-def _wait_for_go() -> None:
-    print(READY, flush=True)
-    sys.stdin.readline()
-
-
-def main(argument: str) -> int:
-    """Run one request given as JSON."""
-    try:
-        with explained():
-            traffic = run(Request(**json.loads(argument)), _wait_for_go)
-    except LoadError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    print(json.dumps(asdict(traffic)), flush=True)
-    return 0
+def work(request: dict[str, Any]) -> dict[str, Any]:
+    """Run one request, and tell what came."""
+    with explained():
+        return asdict(run(Request(**request), wait_for_go))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(play(work))

@@ -7,22 +7,22 @@ candidate always runs in the wake of the same other. The servers stay up through
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.candidates import Candidate
-from benchmarks.client import Traffic
-from benchmarks.errors import LoadError, ServerError
-from benchmarks.figures import amount, cost, speed
-from benchmarks.files import KIB, MIB, file_name, format_size
-from benchmarks.load import Discard, Load, Target, check_body
-from benchmarks.procfs import Meter, Usage
-from benchmarks.records import Record, Sample
-from benchmarks.servers import Server, pinned
-from benchmarks.stats import rotated
+from zc_response.cli.bench.candidates import Candidate
+from zc_response.cli.bench.client import Traffic
+from zc_response.cli.bench.errors import LoadError, ServerError
+from zc_response.cli.bench.figures import QUANTITIES, amount, cost, speed
+from zc_response.cli.bench.files import KIB, MIB, file_name, format_size
+from zc_response.cli.bench.load import Discard, Load, Target, check_body
+from zc_response.cli.bench.procfs import Meter, Usage
+from zc_response.cli.bench.records import Kind, Measurement, Record, Sample
+from zc_response.cli.bench.servers import Server, pinned
+from zc_response.cli.bench.stats import rotated
 
 Say = Callable[[str], None]
 """Takes a line on how things go."""
@@ -47,24 +47,26 @@ class Bench:
     scratch: Path
     pins: Pins
     say: Say
+    advance: Callable[[], None] = lambda: None
+    """Called at the end of each turn."""
 
     @contextmanager
-    def serving(self, candidate: Candidate) -> Iterator[Server]:
-        """Run a candidate's server."""
+    def serving(self, candidate: Candidate, connections: int = 0) -> Iterator[Server]:
+        """Run a candidate's server, able to hold so many connections."""
         scratch = self.scratch / candidate.name
         with ExitStack() as stack:
             with pinned(self.pins.server):
-                server = Server(candidate.software, self.files, scratch)
+                server = Server(candidate.software, self.files, scratch, connections)
                 stack.enter_context(server)
             yield server
 
     def target(self, server: Server, size: int) -> Target:
         """The file of that size on that server."""
-        return Target(port=server.port, path=f"/{file_name(size)}", size=size)
+        return Target(port=server.port, path=server.path(file_name(size)), size=size)
 
     def check(self, server: Server, size: int) -> None:
         """Check that a server sends the file of that size, byte for byte."""
-        with _blaming(server):
+        with blaming(server):
             check_body(self.target(server, size), self.files / file_name(size))
 
     def sample(
@@ -72,13 +74,13 @@ class Bench:
     ) -> Sample:
         """Measure one run."""
         meter = Meter(server.pid)
-        with _blaming(server), pinned(self.pins.client):
+        with blaming(server), pinned(self.pins.client):
             traffic = load.run(self.target(server, size), meter)
         return _sample(candidate, load, size, number, traffic, meter.usage)
 
 
 @contextmanager
-def _blaming(server: Server) -> Iterator[None]:
+def blaming(server: Server) -> Iterator[None]:
     """If something goes wrong because the server has died, say that."""
     try:
         yield
@@ -193,6 +195,7 @@ class _Paired:
             self._fail(candidate, exc)
             return False
         self._record.samples.append(sample)
+        self._bench.advance()
         place = f"{format_size(self._size)}, round {number + 1} of {rounds}"
         self._bench.say(f"{place}: {candidate.name:<16} {_figures(sample)}")
         return True
@@ -206,6 +209,52 @@ class _Paired:
 def _figures(sample: Sample) -> str:
     both = (speed(sample.size), cost(sample.size))
     return ", ".join(f"{amount(figure.of(sample))} {figure.unit}" for figure in both)
+
+
+# One run after the other -----------------------------------------------------------
+
+Measure = Callable[[Candidate, int], dict[str, float]]
+"""Measures a candidate in a round; gives the quantities of it."""
+
+
+def measure_each(
+    bench: Bench,
+    record: Record,
+    candidates: Sequence[Candidate],
+    rounds: int,
+    place: str,
+    measure: Measure,
+) -> None:
+    """Give each candidate its turn in every round; one that fails once is out."""
+    able = list(candidates)
+    for number in range(rounds):
+        for candidate in rotated(able, number):
+            try:
+                values = measure(candidate, number)
+            except (LoadError, ServerError) as exc:
+                able.remove(candidate)
+                record.fail(candidate.name, None, f"{place}: {exc}")
+                bench.say(f"{place}: {candidate.name} is out: {exc}")
+                continue
+            finally:
+                bench.advance()
+            measurement = Measurement(
+                candidate=candidate.name, place=place, round=number, values=values
+            )
+            record.measurements.append(measurement)
+            told = _told(record.kind, values)
+            bench.say(
+                f"{place}, round {number + 1} of {rounds}: {candidate.name:<16} {told}"
+            )
+
+
+def _told(kind: Kind, values: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{quantity.title} {amount(values[quantity.key] / quantity.scale)}"
+        f" {quantity.unit}".rstrip()
+        for quantity in QUANTITIES[kind]
+        if quantity.key in values
+    )
 
 
 # Memory ----------------------------------------------------------------------------
@@ -229,4 +278,5 @@ def measure_memory(
             bench.say(f"{candidate.name} failed: {exc}")
             continue
         record.samples.append(sample)
+        bench.advance()
         bench.say(f"{candidate.name}: grew by {sample.rss_growth / MIB:.1f} MiB")

@@ -100,16 +100,25 @@ def parse_cpu_ticks(stat: str) -> int:
 
 
 def _peak(pid: int) -> int:
-    try:
-        return parse_peak((_PROC / str(pid) / "status").read_text())
-    except OSError:
-        return 0
+    return parse_field(_status(pid), "VmHWM")
 
 
-def parse_peak(status: str) -> int:
-    """Field VmHWM of /proc/PID/status, in bytes."""
-    match = re.search(r"^VmHWM:\s+([0-9]+) kB$", status, re.MULTILINE)
+def parse_field(status: str, name: str) -> int:
+    """A field of /proc/PID/status that is given in kB, in bytes."""
+    match = re.search(rf"^{name}:\s+([0-9]+) kB$", status, re.MULTILINE)
     return int(match[1]) * 1024 if match else 0
+
+
+def resident(pid: int) -> int:
+    """What a server and its descendants hold in memory, in bytes."""
+    return sum(parse_field(_status(member), "VmRSS") for member in family(pid))
+
+
+def _status(pid: int) -> str:
+    try:
+        return (_PROC / str(pid) / "status").read_text()
+    except OSError:
+        return ""  # gone
 
 
 def _forget_peak(pid: int) -> None:
@@ -117,6 +126,47 @@ def _forget_peak(pid: int) -> None:
         (_PROC / str(pid) / "clear_refs").write_text("5")  # proc(5): resets VmHWM
     except OSError:
         pass  # a process that has changed its user
+
+
+# Descriptors and TCP ---------------------------------------------------------------
+
+
+def descriptors(pid: int) -> int:
+    """How many descriptors a server and its descendants have open."""
+    return sum(map(_open_descriptors, family(pid)))
+
+
+def _open_descriptors(pid: int) -> int:
+    try:
+        return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return 0  # gone
+
+
+def tcp_memory() -> int:
+    """What TCP holds on this machine for all sockets, in bytes."""
+    sockstat = (_PROC / "net/sockstat").read_text()
+    return parse_tcp_pages(sockstat) * os.sysconf("SC_PAGE_SIZE")
+
+
+def parse_tcp_pages(sockstat: str) -> int:
+    """Field mem of the line TCP of /proc/net/sockstat, in pages."""
+    match = re.search(r"^TCP: .*\bmem ([0-9]+)", sockstat, re.MULTILINE)
+    return int(match[1]) if match else 0
+
+
+def tcp_aborts_on_memory() -> int:
+    """How many connections the kernel has aborted for want of memory."""
+    return parse_netstat((_PROC / "net/netstat").read_text(), "TCPAbortOnMemory")
+
+
+def parse_netstat(netstat: str, name: str) -> int:
+    """A counter of /proc/net/netstat: a line of names, then one of numbers."""
+    lines = [line.split() for line in netstat.splitlines()]
+    for names, numbers in zip(lines[::2], lines[1::2], strict=False):
+        if name in names:
+            return int(numbers[names.index(name)])
+    return 0
 
 
 # Family ----------------------------------------------------------------------------

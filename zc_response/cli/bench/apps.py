@@ -15,9 +15,10 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
-from benchmarks.files import DIRECTORY_VARIABLE, LARGEST_IN_MEMORY
+from zc_response.cli.bench.files import DIRECTORY_VARIABLE, LARGEST_IN_MEMORY
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -45,6 +46,18 @@ def response() -> App:
     return _application(starlette.FileResponse)
 
 
+def stock_static_files() -> App:
+    """Starlette's own StaticFiles."""
+    return _mount(StaticFiles)
+
+
+def static_files() -> App:
+    """The StaticFiles of zc_response."""
+    from zc_response.integrations import starlette
+
+    return _mount(starlette.StaticFiles)
+
+
 def in_memory() -> App:
     """The bytes themselves, read once: what the view costs without any file."""
     contents = {
@@ -64,3 +77,8 @@ def _application(respond: Callable[[str], Response]) -> Starlette:
         return respond(f"{directory}/{request.path_params['name']}")
 
     return Starlette(routes=[Route("/{name}", view)])
+
+
+def _mount(files: type[StaticFiles]) -> Starlette:
+    directory = os.environ[DIRECTORY_VARIABLE]
+    return Starlette(routes=[Mount("/", files(directory=directory))])

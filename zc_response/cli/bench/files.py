@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from benchmarks.errors import BenchmarkError
+from zc_response.cli.bench.errors import BenchmarkError
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -60,12 +60,24 @@ def make_files(directory: Path, sizes: list[int]) -> None:
         _read(path)
 
 
+def make_sparse_file(directory: Path, size: int) -> None:
+    """Make a file of zeros in `directory` that takes no room on the disk."""
+    with (directory / file_name(size)).open("wb") as file:
+        file.truncate(size)
+
+
+def make_cold_file(path: Path, size: int) -> None:
+    """Make a file at `path` and have it written to its disk."""
+    _write(path, size)
+
+
 def _check_space(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(directory).free
-    if free < needed + SPARE:
+    wanted = needed + SPARE
+    if free < wanted:
         raise BenchmarkError(
             f"{directory} has {free // MIB} MiB free, and the files need "
-            f"{(needed + SPARE) // MIB} MiB; name another one with --directory"
+            f"{wanted // MIB} MiB; name another one with --directory"
         )
 
 

@@ -6,18 +6,19 @@ The file holds every sample; every table is made from it, so no figure is typed 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-from benchmarks.errors import BenchmarkError
+from zc_response.cli.bench.errors import BenchmarkError
 
 FORMAT: Final = 1
-RESULTS: Final = Path(__file__).with_name("results")
 
-Kind = Literal["throughput", "memory"]
+Kind = Literal["throughput", "memory", "cold", "crowd", "stalled"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+PREFIX: Final = "zc-bench-"
+"""How the directory of a run begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,18 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One run of one candidate with many clients: what was counted in it."""
+
+    candidate: str
+    place: str
+    """Where or with how many it ran: a filesystem, "100 downloads"."""
+    round: int
+    values: dict[str, float]
+    """Seconds, bytes or counts, by the keys of `figures.QUANTITIES`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A candidate that could not be measured to the end, and why."""
 
@@ -87,11 +100,28 @@ class Record:
         default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds")
     )
     samples: list[Sample] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
     def sizes(self) -> list[int]:
         """The sizes that were measured, in their order."""
         return list(dict.fromkeys(sample.size for sample in self.samples))
+
+    def places(self) -> list[str]:
+        """The places that were measured, in their order."""
+        return list(dict.fromkeys(each.place for each in self.measurements))
+
+    def values(self, candidate: str, place: str, key: str) -> list[float]:
+        """One quantity of one candidate, over the rounds."""
+        return [
+            each.values[key]
+            for each in self.measurements
+            if (each.candidate, each.place) == (candidate, place) and key in each.values
+        ]
+
+    def is_empty(self) -> bool:
+        """True if it tells nothing."""
+        return not (self.samples or self.measurements or self.failures)
 
     def fail(self, candidate: str, size: int | None, reason: str) -> None:
         """Note a failure."""
@@ -124,6 +154,9 @@ def load(path: Path) -> Record:
         if document.pop("format") != FORMAT:
             raise BenchmarkError(f"{path} is of another version")
         document["samples"] = [Sample(**sample) for sample in document["samples"]]
+        document["measurements"] = [
+            Measurement(**each) for each in document.get("measurements", [])
+        ]
         document["failures"] = [Failure(**item) for item in document["failures"]]
         return Record(**document)
     except OSError as exc:
@@ -132,16 +165,25 @@ def load(path: Path) -> Record:
         raise BenchmarkError(f"{path} is not a benchmark's record") from exc
 
 
-def default_path(record: Record) -> Path:
-    """Where a record goes unless the user says otherwise."""
-    moment = datetime.fromisoformat(record.date)
-    return RESULTS / f"{record.kind}-{moment:%Y-%m-%dT%H%M%S}.json"
+def default_directory(moment: datetime, beside: Path) -> Path:
+    """Where records go unless the user says otherwise."""
+    return beside / f"{PREFIX}{moment:%Y-%m-%dT%H%M%S}"
 
 
-def newest(records: Iterable[Path] | None = None) -> Path:
-    """The record written last."""
-    known = RESULTS.glob("*.json") if records is None else records
-    try:
-        return max(known, key=lambda path: path.stat().st_mtime)
-    except ValueError:
-        raise BenchmarkError(f"there is no record in {RESULTS} yet") from None
+def path_in(directory: Path, record: Record) -> Path:
+    """Where a record lies among those of one run."""
+    return directory / f"{record.kind}.json"
+
+
+def in_directory(directory: Path) -> list[Path]:
+    """The records of one run, in the order of `KINDS`."""
+    paths = [directory / f"{kind}.json" for kind in KINDS]
+    return [path for path in paths if path.is_file()]
+
+
+def newest(beside: Path) -> Path:
+    """The directory of the last run."""
+    runs = [path for path in beside.glob(f"{PREFIX}*") if in_directory(path)]
+    if not runs:
+        raise BenchmarkError(f"there is no record in {beside}: name one")
+    return max(runs, key=lambda path: path.name)

@@ -7,6 +7,7 @@ median is reported; a ratio of medians would compare runs that are minutes apart
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,18 @@ def summarize(figures: Iterable[float]) -> Summary | None:
     if not known:
         return None
     return Summary(median=statistics.median(known), low=min(known), high=max(known))
+
+
+def percentile(figures: Sequence[float], share: float) -> float:
+    """The least of the figures that `share` of them (0 to 1) do not exceed."""
+    ordered = sorted(figures)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def least_share(figures: Sequence[float]) -> float:
+    """The least figure over their mean: 1 if all are alike, 0 if one got nothing."""
+    mean = statistics.fmean(figures)
+    return min(figures) / mean if mean else 0.0
 
 
 def ratios(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:

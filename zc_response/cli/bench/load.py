@@ -7,21 +7,19 @@ requests per second of small files, where a client in Python would be too slow.
 from __future__ import annotations
 
 import json
-import os
-import queue
 import shutil
 import subprocess
-import sys
-import threading
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import Final, Protocol
 
-from benchmarks.client import READY, Connection, Request, Traffic, explained
-from benchmarks.errors import LoadError, MissingError
-from benchmarks.files import MIB
-from benchmarks.procfs import Meter
+from zc_response.cli.bench import client
+from zc_response.cli.bench.client import Connection, Request, Traffic, explained
+from zc_response.cli.bench.errors import LoadError, MissingError
+from zc_response.cli.bench.files import MIB
+from zc_response.cli.bench.helper import Helper
+from zc_response.cli.bench.procfs import Meter
 
 LIMIT: Final = 1_000_000
 """The most requests of one run, on one connection."""
@@ -66,6 +64,7 @@ class Discard:
     seconds: float
     connections: int = 1
     warm_up: bool = True
+    slowest: float = SLOWEST
 
     @property
     def name(self) -> str:
@@ -74,13 +73,17 @@ class Discard:
 
     def run(self, target: Target, meter: Meter) -> Traffic:
         """Make the load, with the meter running from the first byte to the last."""
-        client = _Client(self._request(target))
-        with closing(client):
-            client.expect(READY)
+        with closing(self.helper(target)) as process:
+            process.wait_until_ready()
             with meter:
-                client.go()
-                result = client.line()
-        return Traffic(**json.loads(result))
+                process.go()
+                result = process.result()
+        return Traffic(**result)
+
+    def helper(self, target: Target) -> Helper:
+        """The process that makes the load."""
+        patience = allowance(target.size, self.connections, self.seconds, self.slowest)
+        return Helper(client.__name__, asdict(self._request(target)), patience)
 
     def _request(self, target: Target) -> Request:
         return Request(
@@ -93,59 +96,6 @@ class Discard:
             limit=LIMIT,
             patience=PATIENCE,
         )
-
-
-class _Client:
-    """The process of `client.py`. Close it."""
-
-    def __init__(self, request: Request) -> None:
-        self._patience = allowance(request.size, request.connections, request.seconds)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.client", json.dumps(asdict(request))],
-            env=module_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        for line in _pipe(self._process.stdout):
-            self._lines.put(line)
-        self._lines.put("")
-
-    def expect(self, word: str) -> None:
-        """Wait for a line that says `word`."""
-        if self.line().strip() != word:
-            raise LoadError("the client said something unexpected")
-
-    def go(self) -> None:
-        """Let the client begin."""
-        stdin = _pipe(self._process.stdin)
-        stdin.write("go\n")
-        stdin.flush()
-
-    def line(self) -> str:
-        """The client's next line. Raises LoadError if it ended or takes too long."""
-        try:
-            line = self._lines.get(timeout=self._patience)
-        except queue.Empty:
-            raise LoadError(f"no answer within {self._patience:.0f} s") from None
-        if not line:
-            raise LoadError(_pipe(self._process.stderr).read().strip() or "it crashed")
-        return line
-
-    def close(self) -> None:
-        """End the client, if it has not ended."""
-        self._process.kill()
-        self._process.communicate()
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None  # every one of them was asked for
-    return pipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,9 +171,11 @@ def choose_load(size: int, seconds: float, connections: int, wrk: str | None) ->
     return Wrk(program=wrk, seconds=seconds)
 
 
-def allowance(size: int, connections: int, seconds: float) -> float:
+def allowance(
+    size: int, connections: int, seconds: float, slowest: float = SLOWEST
+) -> float:
     """How many seconds a run may take before it counts as hanging."""
-    return seconds + PATIENCE + 2 * size * connections / SLOWEST
+    return seconds + PATIENCE + 2 * size * connections / slowest
 
 
 def check_body(target: Target, file: Path) -> None:
@@ -237,10 +189,3 @@ def check_body(target: Target, file: Path) -> None:
             if expected.read(len(piece)) != piece:
                 raise LoadError("the body is not the file")
         connection.expect_silence()
-
-
-def module_environment() -> dict[str, str]:
-    """An environment in which a child finds this package, wherever it is started."""
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

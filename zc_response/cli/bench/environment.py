@@ -10,10 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from benchmarks.errors import MissingError
-from benchmarks.servers import Nginx
+from zc_response.cli.bench.errors import MissingError
+from zc_response.cli.bench.servers import Nginx
 
-_PACKAGES: Final = ("uvicorn", "uvloop", "httptools", "starlette", "anyio")
+_PACKAGES: Final = (
+    *("uvicorn", "uvloop", "httptools", "starlette", "anyio", "granian"),
+)
+_OURS: Final = "ZC_RESPONSE_"
+"""Settings of the package by environment change what is measured."""
 
 
 def describe(files: Path, wrk: str | None) -> dict[str, str]:
@@ -33,6 +37,7 @@ def describe(files: Path, wrk: str | None) -> dict[str, str]:
         "zc_response": _own_version(),
         "nginx": _nginx(),
         "wrk": _wrk(wrk),
+        **{name: text for name, text in os.environ.items() if name.startswith(_OURS)},
     }
     return {name: fact for name, fact in facts.items() if fact}
 

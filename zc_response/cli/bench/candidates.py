@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.errors import BenchmarkError, MissingError
-from benchmarks.files import LARGEST_IN_MEMORY
-from benchmarks.servers import Nginx, Software, Uvicorn
+from zc_response.cli.bench.errors import BenchmarkError, MissingError
+from zc_response.cli.bench.files import LARGEST_IN_MEMORY
+from zc_response.cli.bench.servers import Granian, Nginx, Software, Uvicorn
 
 PROTOCOL: Final = "zc_response.integrations.uvicorn:ZeroCopyProtocol"
 
@@ -58,6 +58,31 @@ CANDIDATES: Final = {
             software=Uvicorn(factory="response", http=PROTOCOL, loop="asyncio"),
         ),
         Candidate(
+            name="copy",
+            title="our FileResponse, zero copy switched off",
+            software=Uvicorn(factory="response", http=PROTOCOL, zero_copy=False),
+        ),
+        Candidate(
+            name="stock-static",
+            title="Starlette StaticFiles, stock",
+            software=Uvicorn(factory="stock_static_files"),
+        ),
+        Candidate(
+            name="static",
+            title="our StaticFiles on ZeroCopyProtocol",
+            software=Uvicorn(factory="static_files", http=PROTOCOL),
+        ),
+        Candidate(
+            name="granian-static",
+            title="granian's static files, in Rust",
+            software=Granian(),
+        ),
+        Candidate(
+            name="granian",
+            title="Starlette FileResponse on granian, pathsend",
+            software=Granian(factory="stock"),
+        ),
+        Candidate(
             name="in-memory",
             title="Starlette Response, bytes in memory",
             software=Uvicorn(factory="in_memory"),
@@ -66,7 +91,13 @@ CANDIDATES: Final = {
     )
 }
 
-DEFAULT: Final = ("nginx", "stock", "middleware", "response", "in-memory")
+DEFAULT: Final = (
+    *("nginx", "stock", "middleware", "response", "in-memory"),
+    *("stock-static", "static", "granian-static", "granian"),
+)
+"""Who is compared where speed is measured."""
+LATENCY: Final = ("nginx", "stock", "response")
+"""Who is compared where one server has many clients."""
 BASELINES: Final = ("nginx", "stock")
 """Whom the others are compared with."""
 

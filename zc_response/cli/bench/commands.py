@@ -1,0 +1,375 @@
+"""What the commands do: each measures, then keeps and shows what came out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from zc_response.cli.bench import disks, plots
+from zc_response.cli.bench.candidates import (
+    CANDIDATES,
+    DEFAULT,
+    LATENCY,
+    Candidate,
+    named,
+    why_not,
+)
+from zc_response.cli.bench.charts import charts
+from zc_response.cli.bench.cold import Cold, measure_cold
+from zc_response.cli.bench.console import Teller, say, show, telling
+from zc_response.cli.bench.crowd import Crowd, measure_crowd
+from zc_response.cli.bench.environment import describe
+from zc_response.cli.bench.errors import BenchmarkError
+from zc_response.cli.bench.files import format_size, make_files, make_sparse_file
+from zc_response.cli.bench.load import SMALL, choose_load, find_wrk
+from zc_response.cli.bench.page import page
+from zc_response.cli.bench.records import (
+    Kind,
+    Record,
+    default_directory,
+    in_directory,
+    load,
+    newest,
+    path_in,
+    save,
+)
+from zc_response.cli.bench.rounds import (
+    TINY,
+    Bench,
+    Pins,
+    measure_memory,
+    measure_throughput,
+)
+from zc_response.cli.bench.stalled import (
+    Stalled,
+    measure_stalled,
+    possible_clients,
+)
+from zc_response.cli.bench.tables import markdown
+
+PAGE: Final = "report.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What all scenarios are told."""
+
+    names: Sequence[str] | None
+    """The candidates; None for the scenario's own choice."""
+    directory: Path
+    """Where files are made, and removed again."""
+    output: Path
+    """The directory of the records."""
+    markdown: bool = False
+
+
+def output_directory() -> Path:
+    """Where records go unless the user says otherwise."""
+    return default_directory(datetime.now(), Path())
+
+
+# The scenarios ---------------------------------------------------------------------
+
+
+def throughput(
+    common: Common,
+    *,
+    sizes: Sequence[int],
+    rounds: int,
+    seconds: float,
+    connections: int,
+    wrk: str | None,
+    pin: bool,
+) -> int:
+    """Measure speed and CPU cost."""
+    program = find_wrk(wrk)
+    loads = {size: choose_load(size, seconds, connections, program) for size in sizes}
+    if program is None and min(sizes) < SMALL:
+        say("wrk is not installed (Debian: apt install wrk): a slower client is used")
+    chosen = _able(common, DEFAULT, lambda each: any(map(each.serves, sizes)))
+    settings = {"rounds": rounds, "seconds": seconds, "pinned": pin}
+    record = _record("throughput", chosen, settings, common, program)
+    pins = _pins(pin)
+    _warn_of_pacing(record)
+
+    def measure(bench: Bench) -> None:
+        _make_files(bench, sizes)
+        measure_throughput(bench, record, chosen, loads, rounds)
+
+    turns = rounds * sum(each.serves(size) for each in chosen for size in sizes)
+    _measure(common, record, turns, measure, pins)
+    return 1 if record.failures else 0
+
+
+def memory(common: Common, *, size: int, limit: int) -> int:
+    """Check that a large file does not pass through a server's memory."""
+    chosen = _able(common, DEFAULT, lambda each: each.serves(size))
+    record = _record("memory", chosen, {"limit": limit}, common)
+
+    def measure(bench: Bench) -> None:
+        _make_files(bench, [TINY, size])
+        measure_memory(bench, record, chosen, size)
+
+    _measure(common, record, len(chosen), measure)
+    grown = [each for each in record.samples if each.rss_growth > limit]
+    return 1 if record.failures or grown else 0
+
+
+def cold(
+    common: Common,
+    *,
+    filesystems: Sequence[str] | None,
+    size: int,
+    rate: float,
+    rounds: int,
+) -> int:
+    """Measure what quick requests notice of a slow disk."""
+    usable = _usable(filesystems)
+    setup = Cold(filesystems=usable, size=size, rate=rate, rounds=rounds)
+    chosen = _able(common, LATENCY)
+    settings = {
+        "file": format_size(size),
+        "disk MB/s": rate / 1e6,
+        "rounds": rounds,
+    }
+    record = _record("cold", chosen, settings, common)
+
+    def measure(bench: Bench) -> None:
+        _make_files(bench, [TINY])
+        measure_cold(bench, record, chosen, setup, common.directory)
+
+    turns = rounds * len(chosen) * len(usable)
+    return _measure(common, record, turns, measure)
+
+
+def crowd(
+    common: Common, *, downloads: int, size: int, seconds: float, rounds: int
+) -> int:
+    """Measure whether a server shares its time fairly."""
+    setup = Crowd(downloads=downloads, size=size, seconds=seconds, rounds=rounds)
+    chosen = _able(common, LATENCY, lambda each: each.serves(size))
+    settings = {"file": format_size(size), "seconds": seconds, "rounds": rounds}
+    record = _record("crowd", chosen, settings, common)
+    _warn_of_pacing(record)
+
+    def measure(bench: Bench) -> None:
+        _make_files(bench, [TINY, size])
+        measure_crowd(bench, record, chosen, setup)
+
+    return _measure(common, record, rounds * len(chosen), measure)
+
+
+def stalled(common: Common, *, clients: int, size: int, rounds: int) -> int:
+    """Measure what clients cost that read nothing."""
+    possible = possible_clients(clients)
+    if possible < clients:
+        say(f"the limit of descriptors allows {possible} clients, not {clients}")
+    setup = Stalled(clients=possible, size=size, rounds=rounds)
+    chosen = _able(common, LATENCY, lambda each: each.serves(size))
+    settings = {"file": format_size(size), "rounds": rounds}
+    record = _record("stalled", chosen, settings, common)
+
+    def measure(bench: Bench) -> None:
+        _make_files(bench, [TINY])
+        make_sparse_file(bench.files, size)
+        measure_stalled(bench, record, chosen, setup)
+
+    return _measure(common, record, rounds * len(chosen), measure)
+
+
+# Reports ---------------------------------------------------------------------------
+
+
+def report(
+    paths: Sequence[Path], *, as_markdown: bool, html: Path | None, svg: Path | None
+) -> int:
+    """Show records, and write what else is asked for."""
+    records = read_all(paths or [newest(Path())])
+    for record in records:
+        _print(record, as_markdown=as_markdown)
+    if html is not None:
+        write_page(records, html)
+        say(f"written: {html}")
+    if svg is not None:
+        write_plots(records, svg)
+    return 0
+
+
+def read_all(paths: Sequence[Path]) -> list[Record]:
+    """The records of these files and directories."""
+    files = [
+        file
+        for path in paths
+        for file in (in_directory(path) if path.is_dir() else [path])
+    ]
+    if not files:
+        raise BenchmarkError(f"there is no record in {', '.join(map(str, paths))}")
+    return list(map(load, files))
+
+
+def write_page(records: Sequence[Record], path: Path) -> None:
+    """Write the HTML page of some records."""
+    draw = plots.draw if plots.available() else None
+    path.write_text(page(records, draw))
+
+
+def write_plots(records: Sequence[Record], directory: Path) -> None:
+    """Write each plot of some records as an SVG file."""
+    if not plots.available():
+        raise BenchmarkError("--svg needs matplotlib: pip install 'zc-response[bench]'")
+    directory.mkdir(parents=True, exist_ok=True)
+    for chart in charts(records):
+        path = directory / f"{chart.name}.svg"
+        path.write_text(plots.standalone(plots.draw(chart)))
+        say(f"written: {path}")
+
+
+def list_candidates() -> int:
+    """List the candidates."""
+    for candidate in CANDIDATES.values():
+        note = "" if candidate.name in DEFAULT else " (not by default)"
+        if candidate.largest is not None:
+            note += f" (up to {format_size(candidate.largest)})"
+        obstacle = why_not(candidate)
+        print(f"{candidate.name:<16} {candidate.title}{note}")
+        if obstacle:
+            print(f"{'':<16} cannot run: {obstacle}")
+    return 0
+
+
+# What they share -------------------------------------------------------------------
+
+
+def _measure(
+    common: Common,
+    record: Record,
+    turns: int,
+    measure: Callable[[Bench], None],
+    pins: Pins | None = None,
+) -> int:
+    """Measure, then keep and show what there is, come what may."""
+    try:
+        with (
+            _temporary(common.directory) as name,
+            telling(record.kind, turns) as teller,
+        ):
+            measure(_bench(Path(name), teller, pins or Pins()))
+    finally:
+        if not record.is_empty():
+            _keep(common, record)
+    return 1 if record.failures else 0
+
+
+def _bench(temporary: Path, teller: Teller, pins: Pins) -> Bench:
+    files = temporary / "files"
+    files.mkdir()
+    return Bench(
+        files=files,
+        scratch=temporary / "servers",
+        pins=pins,
+        say=teller.say,
+        advance=teller.advance,
+    )
+
+
+def _make_files(bench: Bench, sizes: Sequence[int]) -> None:
+    bench.say(f"making files: {', '.join(map(format_size, sizes))}")
+    make_files(bench.files, list(dict.fromkeys(sizes)))
+
+
+def _keep(common: Common, record: Record) -> None:
+    path = path_in(common.output, record)
+    save(record, path)
+    write_page(read_all([common.output]), common.output / PAGE)
+    _print(record, as_markdown=common.markdown)
+    say(f"kept in {path}, with {PAGE} beside it")
+
+
+def _print(record: Record, *, as_markdown: bool) -> None:
+    if as_markdown:
+        print(markdown(record), end="\n\n")
+    else:
+        show(record)
+
+
+def _temporary(directory: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="zc-bench-", dir=directory)
+    except OSError as exc:
+        raise BenchmarkError(f"--directory {directory}: {exc.strerror}") from exc
+
+
+def _able(
+    common: Common,
+    default: Sequence[str],
+    fits: Callable[[Candidate], bool] = lambda candidate: True,
+) -> list[Candidate]:
+    return [each for each in _chosen(common.names, default) if fits(each)]
+
+
+def _chosen(names: Sequence[str] | None, default: Sequence[str]) -> list[Candidate]:
+    """The candidates that were named, or all of the default ones that can run."""
+    if names is not None:
+        return named(names)
+    chosen = []
+    for candidate in map(CANDIDATES.__getitem__, default):
+        obstacle = why_not(candidate)
+        if obstacle:
+            say(f"{candidate.name} is left out: {obstacle}")
+        else:
+            chosen.append(candidate)
+    return chosen
+
+
+def _usable(filesystems: Sequence[str] | None) -> tuple[str, ...]:
+    """The filesystems that were named, or all that can be made slow here.
+
+    FUSE, which sleeps by itself, stands in where no other can be had.
+    """
+    obstacles = {kind: disks.why_not(kind) for kind in filesystems or disks.KINDS}
+    usable = tuple(kind for kind, obstacle in obstacles.items() if not obstacle)
+    lines = [f"{kind}: {obstacle}" for kind, obstacle in obstacles.items() if obstacle]
+    if not usable or (filesystems and lines):
+        raise BenchmarkError("; ".join(lines))
+    for line in lines:
+        say(f"left out: {line}")
+    return usable
+
+
+def _record(
+    kind: Kind,
+    chosen: Sequence[Candidate],
+    settings: dict[str, Any],
+    common: Common,
+    wrk: str | None = None,
+) -> Record:
+    if sys.platform != "linux":
+        raise BenchmarkError("this needs Linux: MSG_TRUNC, and /proc for the accounts")
+    if not chosen:
+        raise BenchmarkError("there is nothing to measure")
+    return Record(
+        kind=kind,
+        titles={candidate.name: candidate.title for candidate in chosen},
+        environment=describe(common.directory, wrk),
+        settings=settings,
+    )
+
+
+def _warn_of_pacing(record: Record) -> None:
+    if record.environment.get("congestion control") == "bbr":
+        say("bbr paces loopback, too: --congestion-control cubic shows more")
+
+
+def _pins(wanted: bool) -> Pins:
+    if not wanted:
+        return Pins()
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        raise BenchmarkError("--pin needs two CPUs")
+    return Pins(server=cpus[0], client=cpus[1])

@@ -1,0 +1,105 @@
+"""The figures that a run is judged by. Pure.
+
+A sample of one download after the other has a speed and a cost for its size;
+a measurement with many clients has the quantities of its kind.
+
+Speed is MB/s for large files and requests/s for small ones; cost is the server's CPU
+time for a gigabyte or for a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from zc_response.cli.bench.files import KIB
+from zc_response.cli.bench.load import SMALL
+from zc_response.cli.bench.records import Kind, Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """Something that is computed from a sample, and its unit."""
+
+    unit: str
+    of: Callable[[Sample], float]
+
+
+THROUGHPUT: Final = Figure(unit="MB/s", of=lambda s: s.megabytes_per_second)
+RATE: Final = Figure(unit="requests/s", of=lambda s: s.requests_per_second)
+CPU_PER_GB: Final = Figure(unit="CPU s/GB", of=lambda s: s.cpu_per_gigabyte)
+CPU_PER_REQUEST: Final = Figure(unit="CPU µs/request", of=lambda s: s.cpu_per_request)
+
+
+def speed(size: int) -> Figure:
+    """The figure of speed for files of that size."""
+    return RATE if size < SMALL else THROUGHPUT
+
+
+def cost(size: int) -> Figure:
+    """The figure of cost for files of that size."""
+    return CPU_PER_REQUEST if size < SMALL else CPU_PER_GB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """One number of a measurement, and how people read it."""
+
+    key: str
+    title: str
+    unit: str = ""
+    scale: float = 1.0
+    """How many of the number's own units (seconds, bytes) make one of `unit`."""
+    better: Literal["lower", "higher", ""] = "lower"
+
+
+def _latency(key: str, title: str) -> Quantity:
+    return Quantity(key=key, title=f"quick, {title}", unit="ms", scale=1e-3)
+
+
+QUICK: Final = (
+    _latency("p50", "median"),
+    _latency("p99", "p99"),
+    _latency("max", "slowest"),
+)
+"""What quick requests notice."""
+
+QUANTITIES: Final[dict[Kind, tuple[Quantity, ...]]] = {
+    "throughput": (),
+    "memory": (),
+    "cold": (
+        *QUICK,
+        Quantity(key="share", title="download, of the disk's rate", better="higher"),
+        Quantity(key="cpu", title="CPU", unit="s"),
+    ),
+    "crowd": (
+        *QUICK,
+        Quantity(
+            key="rate", title="all downloads", unit="MB/s", scale=1e6, better="higher"
+        ),
+        Quantity(key="least", title="slowest, of the mean", better="higher"),
+        Quantity(key="cpu_per_byte", title="CPU", unit="s/GB", scale=1e-9),
+    ),
+    "stalled": (
+        Quantity(key="stalled", title="stalled", better=""),
+        Quantity(key="resident", title="resident, each", unit="KiB", scale=KIB),
+        Quantity(key="tcp", title="kernel TCP, each", unit="KiB", scale=KIB),
+        Quantity(key="client_tcp", title="of it clients'", unit="KiB", scale=KIB),
+        *QUICK,
+        Quantity(key="aborts", title="aborted by kernel"),
+        Quantity(key="left", title="descriptors left"),
+        Quantity(key="back", title="back after", unit="s"),
+    ),
+}
+
+
+def amount(number: float | None) -> str:
+    """A number with three significant digits, and commas from a thousand on."""
+    if number is None:
+        return ""
+    if not number:
+        return "0"
+    if number >= 100:
+        return f"{float(f'{number:.3g}'):,.0f}"
+    return f"{number:#.3g}".rstrip(".")

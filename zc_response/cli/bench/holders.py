@@ -1,0 +1,137 @@
+"""Clients that ask for a large file and never read a byte of it.
+
+They come in waves: the next one when all of the last have their first byte, or have
+had their time. When the parent says so, they all leave. It is a helper process (see
+`helper.py`).
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from zc_response.cli.bench.client import explained
+from zc_response.cli.bench.helper import Helper, play, wait_for_go
+from zc_response.cli.bench.load import PATIENCE, Target
+
+WAVE: Final = 250
+"""Fewer than any server's backlog."""
+WAVE_PATIENCE: Final = 15.0
+"""Seconds within which a wave must have its first bytes."""
+PER_ADDRESS: Final = 20_000
+"""Connections from one source address: Linux has 28,232 ports for them by default."""
+
+SO_MEMINFO: Final = 55
+"""socket(7) forgets it; linux/sock_diag.h lists the nine numbers it returns."""
+IP_BIND_ADDRESS_NO_PORT: Final = 24
+"""The port is chosen by connect, which may share it between destinations (ip(7))."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stall:
+    """What to ask for, and how many clients do, for how many seconds at most."""
+
+    target: Target
+    clients: int
+    seconds: float
+
+    def helper(self) -> Helper:
+        """The process of these clients."""
+        return Helper(__name__, asdict(self), self.seconds + PATIENCE)
+
+
+def source_address(number: int) -> str:
+    """The address that a client comes from, by its number."""
+    return f"127.0.0.{1 + number // PER_ADDRESS}"
+
+
+def waves(clients: int) -> Iterator[range]:
+    """The numbers of the clients of each wave."""
+    for first in range(0, clients, WAVE):
+        yield range(first, min(first + WAVE, clients))
+
+
+def _ask(target: Target, number: int) -> socket.socket:
+    client = socket.socket()
+    try:
+        client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        client.bind((source_address(number), 0))
+        client.settimeout(PATIENCE)
+        client.connect(("127.0.0.1", target.port))
+        host = f"127.0.0.1:{target.port}"
+        client.sendall(f"GET {target.path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def _wait_for_answers(clients: Iterable[socket.socket]) -> None:
+    waiting = {client.fileno() for client in clients}
+    poll = select.poll()
+    for descriptor in waiting:
+        poll.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + WAVE_PATIENCE
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        for descriptor, _ in poll.poll(left * 1000):
+            poll.unregister(descriptor)
+            waiting.discard(descriptor)
+
+
+def has_answer(client: socket.socket) -> bool:
+    """True if a client has bytes of a response, and its connection still stands."""
+    if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        return False
+    try:
+        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
+        return client.recv(12, flags).endswith(b" 200")
+    except OSError:
+        return False
+
+
+def receive_memory(client: socket.socket) -> int:
+    """What the kernel holds for a client itself, in bytes: received, not read."""
+    numbers = client.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 9 * 4)
+    return int(struct.unpack("9I", numbers.ljust(36, b"\0"))[0])
+
+
+@contextmanager
+def stalled(stall: Stall) -> Iterator[list[socket.socket]]:
+    """All clients, each of them with its request under way."""
+    clients: list[socket.socket] = []
+    deadline = time.monotonic() + stall.seconds
+    try:
+        for numbers in waves(stall.clients):
+            wave = []
+            for number in numbers:
+                wave.append(_ask(stall.target, number))
+                clients.append(wave[-1])
+            _wait_for_answers(wave)
+            if time.monotonic() > deadline:
+                break
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+def work(request: dict[str, Any]) -> dict[str, Any]:
+    """Ask, wait for the word, leave; tell how many had an answer, and their memory."""
+    stall = Stall(**{**request, "target": Target(**request["target"])})
+    with explained(), stalled(stall) as clients:
+        wait_for_go()
+        return {
+            "answered": sum(map(has_answer, clients)),
+            "memory": sum(map(receive_memory, clients)),
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(play(work))

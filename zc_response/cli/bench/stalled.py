@@ -1,0 +1,185 @@
+"""What clients cost that ask for a large file and read nothing.
+
+Counted for each of them: the server's own memory, and the kernel's for its sockets.
+Then, whether others are still served, and whether everything comes back when they go.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from zc_response.cli.bench.candidates import Candidate
+from zc_response.cli.bench.errors import LoadError
+from zc_response.cli.bench.holders import Stall
+from zc_response.cli.bench.load import Discard
+from zc_response.cli.bench.probe import Quick, summary
+from zc_response.cli.bench.procfs import (
+    Meter,
+    descriptors,
+    resident,
+    tcp_aborts_on_memory,
+    tcp_memory,
+)
+from zc_response.cli.bench.records import Record
+from zc_response.cli.bench.rounds import TINY, Bench, blaming, measure_each
+from zc_response.cli.bench.servers import Server
+
+PROBE_SECONDS: Final = 3.0
+SETTLE_STEP: Final = 0.5
+SETTLE_WITHIN: Final = 20.0
+"""Seconds within which the send buffers should be full."""
+BACK_WITHIN: Final = 10.0
+"""Seconds within which a server should have closed what its clients left."""
+CONNECTING: Final = 0.05
+"""Seconds that a client may take to get its first byte, on average."""
+DESCRIPTORS_EACH: Final = 2
+"""A socket, and with some servers a file of its own."""
+OTHER_DESCRIPTORS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stalled:
+    """How many clients, and how large a file they ask for."""
+
+    clients: int
+    size: int
+    rounds: int
+
+
+def measure_stalled(
+    bench: Bench, record: Record, candidates: Sequence[Candidate], stalled: Stalled
+) -> None:
+    """Add to `record` what the clients cost each candidate."""
+
+    def measure(candidate: Candidate, number: int) -> dict[str, float]:
+        with bench.serving(candidate, stalled.clients) as server:
+            bench.check(server, TINY)
+            with blaming(server):
+                return _stall(bench, server, stalled)
+
+    place = f"{stalled.clients:,} stalled"
+    with many_descriptors(needed(stalled.clients)):
+        measure_each(bench, record, candidates, stalled.rounds, place, measure)
+
+
+def _stall(bench: Bench, server: Server, stalled: Stalled) -> dict[str, float]:
+    target = bench.target(server, stalled.size)
+    # One whole download brings the file and the code that sends it into memory.
+    Discard(seconds=0, warm_up=False).run(target, Meter(server.pid))
+    stall = Stall(
+        target=target,
+        clients=stalled.clients,
+        seconds=stalled.clients * CONNECTING,
+    )
+    before = _State.of(server)
+    with closing(stall.helper()) as clients:
+        clients.wait_until_ready()
+        settle(tcp_memory)
+        full = _State.of(server)
+        found = _probe(bench, server)
+        aborts = tcp_aborts_on_memory() - before.aborts
+        clients.go()
+        left = clients.result()
+    if not left["answered"]:
+        raise LoadError("not one of the clients had an answer")
+    return {
+        **found,
+        **_each(before, full, left["answered"], left["memory"]),
+        **_wait_for_descriptors(server, before.descriptors),
+        "aborts": aborts,
+    }
+
+
+def _probe(bench: Bench, server: Server) -> dict[str, float]:
+    quick = Quick(target=bench.target(server, TINY), seconds=PROBE_SECONDS)
+    with closing(quick.helper()) as probe:
+        probe.wait_until_ready()
+        probe.go()
+        return summary(probe.result())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What a server and the kernel hold."""
+
+    resident: int
+    tcp: int
+    descriptors: int
+    aborts: int
+
+    @classmethod
+    def of(cls, server: Server) -> _State:
+        return cls(
+            resident=resident(server.pid),
+            tcp=tcp_memory(),
+            descriptors=descriptors(server.pid),
+            aborts=tcp_aborts_on_memory(),
+        )
+
+
+def _each(before: _State, full: _State, clients: int, theirs: int) -> dict[str, float]:
+    return {
+        "stalled": clients,
+        "resident": (full.resident - before.resident) / clients,
+        "tcp": (full.tcp - before.tcp) / clients,
+        "client_tcp": theirs / clients,
+    }
+
+
+def settle(read: Callable[[], int]) -> None:
+    """Wait until a number grows by less than a hundredth, or the time is over."""
+    deadline = time.monotonic() + SETTLE_WITHIN
+    last = read()
+    while time.monotonic() < deadline:
+        time.sleep(SETTLE_STEP)
+        now = read()
+        if now <= last * 1.01:
+            return
+        last = now
+
+
+def _wait_for_descriptors(server: Server, before: int) -> dict[str, float]:
+    started = time.monotonic()
+    while (left := descriptors(server.pid) - before) > 0:
+        if time.monotonic() - started > BACK_WITHIN:
+            break
+        time.sleep(0.05)
+    return {"left": max(0, left), "back": time.monotonic() - started}
+
+
+# Descriptors -----------------------------------------------------------------------
+
+
+def needed(clients: int) -> int:
+    """How many descriptors a server may need for so many clients."""
+    return DESCRIPTORS_EACH * clients + OTHER_DESCRIPTORS
+
+
+def possible_clients(wanted: int) -> int:
+    """How many clients the limit of descriptors allows, of those that are wanted."""
+    try:
+        with many_descriptors(needed(wanted)):
+            return wanted
+    except (ValueError, OSError):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        return max(1, min(wanted, (hard - OTHER_DESCRIPTORS) // DESCRIPTORS_EACH))
+
+
+@contextmanager
+def many_descriptors(count: int) -> Iterator[None]:
+    """Let processes started in the block have `count` descriptors.
+
+    Raises ValueError or OSError where neither the limit nor our rights allow it.
+    """
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (max(limit, count) for limit in before)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,0 +1,17 @@
+"""The commands of `zc-response`."""
+
+from __future__ import annotations
+
+import click
+
+from zc_response import __version__
+from zc_response.cli.bench.options import bench
+
+
+@click.group()
+@click.version_option(__version__, prog_name="zc-response")
+def zc_response() -> None:
+    """File responses that leave at the kernel's speed."""
+
+
+zc_response.add_command(bench)
