@@ -165,12 +165,14 @@ def crowd(
     return _measure(common, record, rounds * len(chosen), measure)
 
 
-def stalled(common: Common, *, clients: int, size: int, rounds: int) -> int:
+def stalled(
+    common: Common, *, clients: int, size: int, seconds: float, rounds: int
+) -> int:
     """Measure what clients cost that read nothing."""
     possible = possible_clients(clients)
     if possible < clients:
         say(f"the limit of descriptors allows {possible} clients, not {clients}")
-    setup = Stalled(clients=possible, size=size, rounds=rounds)
+    setup = Stalled(clients=possible, size=size, seconds=seconds, rounds=rounds)
     chosen = _able(common, LATENCY, lambda each: each.serves(size))
     settings = {"file": format_size(size), "rounds": rounds}
     record = _record("stalled", chosen, settings, common)
@@ -363,7 +365,7 @@ def _record(
 
 def _warn_of_pacing(record: Record) -> None:
     if record.environment.get("congestion control") == "bbr":
-        say("bbr paces loopback, too: --congestion-control cubic shows more")
+        say("bbr paces loopback, too: --congestion-control reno shows more")
 
 
 def _pins(wanted: bool) -> Pins:

@@ -55,13 +55,13 @@ class Quantity:
 
 
 def _latency(key: str, title: str) -> Quantity:
-    return Quantity(key=key, title=f"quick, {title}", unit="ms", scale=1e-3)
+    return Quantity(key=key, title=f"quick {title}", unit="ms", scale=1e-3)
 
 
 QUICK: Final = (
-    _latency("p50", "median"),
+    _latency("p50", "p50"),
     _latency("p99", "p99"),
-    _latency("max", "slowest"),
+    _latency("max", "max"),
 )
 """What quick requests notice."""
 

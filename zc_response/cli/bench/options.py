@@ -137,7 +137,7 @@ def _common_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--congestion-control",
             metavar="NAME",
-            help="Run in a network namespace with this one, for example cubic.",
+            help="Run in a network namespace with this one, for example reno.",
         ),
     )
     for option in reversed(options):
@@ -247,6 +247,7 @@ def crowd(common: Common, **options: Any) -> int:
 @bench.command()
 @number_option("--stalled", 10_000, 1, 100_000, "How many clients.")
 @size_option("--size", 64 * MIB, "The size of the file, which is sparse.")
+@number_option("--seconds", 3.0, 0.1, 600.0, "How long quick requests are made.")
 @number_option("--rounds", 1, 1, 1000, "How often each candidate has its turn.")
 @scenario
 def stalled(common: Common, *, stalled: int, **options: Any) -> int:

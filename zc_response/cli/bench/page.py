@@ -32,7 +32,8 @@ h2 { font-size: 1.25rem; margin: 3rem 0 .5rem; padding-top: 1.25rem;
 h3 { font-size: 1rem; margin: 2rem 0 .25rem; }
 p { margin: .25rem 0 1rem; max-width: 46rem; }
 .quiet { color: color-mix(in srgb, var(--ink) 70%, transparent); font-size: .9rem; }
-figure { margin: 1.5rem 0; }
+figure { margin: 1.75rem 0; }
+figure h3 { margin: 0 0 .75rem; }
 figcaption { font-size: .9rem; color: color-mix(in srgb, var(--ink) 75%, transparent); }
 figcaption b { color: var(--accent); }
 svg { width: 100%; height: auto; display: block; }
@@ -95,7 +96,7 @@ def _candidates(records: Sequence[Record]) -> str:
 def _section(record: Record, draw: Draw | None) -> str:
     parts = [
         f"<h2>{escape(TITLES[record.kind])}</h2>",
-        f'<p class="quiet">{escape(method(record))}.</p>',
+        f'<p class="quiet">{escape(_sentence(method(record)))}</p>',
         *(f'<p class="failed">{escape(line)}</p>' for line in failures(record)),
         *(_figure(chart, draw) for chart in charts([record]) if draw),
         *(_table(table) for table in tables(record)),
@@ -103,10 +104,17 @@ def _section(record: Record, draw: Draw | None) -> str:
     return "\n".join(parts)
 
 
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def _figure(chart: Chart, draw: Draw) -> str:
     better, _, rest = chart.caption.partition(".")
-    caption = f"{escape(chart.title)}. <b>{escape(better)}.</b>{escape(rest)}"
-    return f"<figure>\n{draw(chart)}<figcaption>{caption}</figcaption>\n</figure>"
+    caption = f"<b>{escape(better)}.</b>{escape(rest)}"
+    return (
+        f"<figure>\n<h3>{escape(chart.title)}</h3>\n{draw(chart)}"
+        f"<figcaption>{caption}</figcaption>\n</figure>"
+    )
 
 
 def _table(table: Table) -> str:

@@ -106,7 +106,8 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
     colours = [COLOURS.get(bar.candidate, OURS) for bar in panel.bars]
     axes.barh(places, values, height=0.66, color=colours)
     for place, bar in zip(places, panel.bars, strict=True):
-        axes.plot([bar.low, bar.high], [place, place], color=_INK, linewidth=0.9)
+        if bar.low < bar.high:
+            axes.plot([bar.low, bar.high], [place, place], color=_INK, linewidth=0.9)
         end = (max(bar.high, bar.value), place)
         axes.annotate(
             amount(bar.value), end, (4, 0), textcoords="offset points", va="center"
@@ -115,7 +116,7 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
     axes.set_xlabel(chart.unit)
     axes.set_yticks(places, [bar.candidate for bar in panel.bars])
     axes.invert_yaxis()
-    axes.tick_params(length=0)
+    axes.tick_params(which="both", length=0)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.grid(axis="x", linewidth=0.4, alpha=0.5)
     axes.set_axisbelow(True)
@@ -130,7 +131,7 @@ def _scale(axes: Axes, bars: Sequence[Bar], chart: Chart) -> None:
     else:
         axes.set_xlim(0, max([*ends, 1e-9]) * 1.2)
         axes.xaxis.set_major_locator(_few_ticks())
-    axes.xaxis.set_major_formatter(lambda value, place: amount(value).rstrip("."))
+    axes.xaxis.set_major_formatter(lambda value, place: f"{value:,g}")
 
 
 def _few_ticks() -> Any:

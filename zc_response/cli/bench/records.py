@@ -113,10 +113,15 @@ class Record:
 
     def values(self, candidate: str, place: str, key: str) -> list[float]:
         """One quantity of one candidate, over the rounds."""
+        found = self.at(candidate, place)
+        return [each.values[key] for each in found if key in each.values]
+
+    def at(self, candidate: str, place: str) -> list[Measurement]:
+        """The measurements of one candidate at one place."""
         return [
-            each.values[key]
+            each
             for each in self.measurements
-            if (each.candidate, each.place) == (candidate, place) and key in each.values
+            if (each.candidate, each.place) == (candidate, place)
         ]
 
     def is_empty(self) -> bool:

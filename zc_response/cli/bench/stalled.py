@@ -29,7 +29,6 @@ from zc_response.cli.bench.records import Record
 from zc_response.cli.bench.rounds import TINY, Bench, blaming, measure_each
 from zc_response.cli.bench.servers import Server
 
-PROBE_SECONDS: Final = 3.0
 SETTLE_STEP: Final = 0.5
 SETTLE_WITHIN: Final = 20.0
 """Seconds within which the send buffers should be full."""
@@ -44,10 +43,11 @@ OTHER_DESCRIPTORS: Final = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stalled:
-    """How many clients, and how large a file they ask for."""
+    """How many clients, how large a file they ask for, for how long others ask."""
 
     clients: int
     size: int
+    seconds: float
     rounds: int
 
 
@@ -81,7 +81,7 @@ def _stall(bench: Bench, server: Server, stalled: Stalled) -> dict[str, float]:
         clients.wait_until_ready()
         settle(tcp_memory)
         full = _State.of(server)
-        found = _probe(bench, server)
+        found = _probe(bench, server, stalled.seconds)
         aborts = tcp_aborts_on_memory() - before.aborts
         clients.go()
         left = clients.result()
@@ -95,8 +95,8 @@ def _stall(bench: Bench, server: Server, stalled: Stalled) -> dict[str, float]:
     }
 
 
-def _probe(bench: Bench, server: Server) -> dict[str, float]:
-    quick = Quick(target=bench.target(server, TINY), seconds=PROBE_SECONDS)
+def _probe(bench: Bench, server: Server, seconds: float) -> dict[str, float]:
+    quick = Quick(target=bench.target(server, TINY), seconds=seconds)
     with closing(quick.helper()) as probe:
         probe.wait_until_ready()
         probe.go()

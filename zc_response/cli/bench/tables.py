@@ -30,6 +30,11 @@ TITLES: Final[Mapping[Kind, str]] = {
     "crowd": "Quick requests amid many downloads",
     "stalled": "Clients that read nothing",
 }
+PLACES: Final[Mapping[Kind, str]] = {
+    "cold": "filesystem",
+    "crowd": "beside",
+    "stalled": "beside",
+}
 METHODS: Final[Mapping[Kind, str]] = {
     "memory": "peak resident memory of all of a server's processes",
     "cold": "one keep-alive connection asks for 4 KiB, again and again",
@@ -53,7 +58,7 @@ def tables(record: Record) -> list[Table]:
         return [_throughput_table(record, size) for size in record.sizes()]
     if record.kind == "memory":
         return [_memory_table(record)]
-    return [_quantities_table(record, place) for place in record.places()]
+    return [_quantities_table(record)]
 
 
 def _throughput_table(record: Record, size: int) -> Table:
@@ -114,17 +119,18 @@ def _memory_table(record: Record) -> Table:
 # Quantities ------------------------------------------------------------------------
 
 
-def _quantities_table(record: Record, place: str) -> Table:
+def _quantities_table(record: Record) -> Table:
     quantities = QUANTITIES[record.kind]
     heads = [f"{each.title} {each.unit}".rstrip() for each in quantities]
     rows = [
-        [name, *(_quantity_cell(record, name, place, each) for each in quantities)]
+        [name, place, *(_quantity_cell(record, name, place, q) for q in quantities)]
+        for place in record.places()
         for name in record.titles
-        if any(record.values(name, place, each.key) for each in quantities)
+        if record.at(name, place)
     ]
     return Table(
-        title=f"{TITLES[record.kind]}: {place}  |  {_rounds_at(record, place)}",
-        head=["candidate", *heads],
+        title=TITLES[record.kind],
+        head=["candidate", PLACES[record.kind], *heads],
         rows=rows,
     )
 
@@ -144,11 +150,6 @@ def quantity_summary(
     """A quantity over the rounds, in its unit; None if it was not counted."""
     found = record.values(name, place, quantity.key)
     return summarize(value / quantity.scale for value in found)
-
-
-def _rounds_at(record: Record, place: str) -> str:
-    rounds = {each.round for each in record.measurements if each.place == place}
-    return f"rounds: {len(rounds)}"
 
 
 # As text ---------------------------------------------------------------------------
@@ -191,7 +192,7 @@ def markdown(record: Record) -> str:
     elif record.kind == "memory":
         parts = [_markdown_memory(record)]
     else:
-        parts = [_markdown_quantities(table, record) for table in tables(record)]
+        parts = [_markdown_quantities(record)]
     return "\n\n".join([*parts, f"{describe(record)}."])
 
 
@@ -231,10 +232,10 @@ def _markdown_memory(record: Record) -> str:
     return _markdown_table(head, rows)
 
 
-def _markdown_quantities(table: Table, record: Record) -> str:
+def _markdown_quantities(record: Record) -> str:
+    table = _quantities_table(record)
     rows = [[record.titles[name], *cells] for name, *cells in table.rows]
-    title = table.title.partition("  |  ")[0]
-    return f"{title}\n\n{_markdown_table(['', *table.head[1:]], rows)}"
+    return _markdown_table(["", *table.head[1:]], rows)
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -270,6 +271,8 @@ def _method(record: Record) -> list[str]:
 
 
 def _settings(record: Record) -> list[str]:
+    if record.kind == "memory":
+        return []  # the table names the limit
     return [f"{name} {value}" for name, value in record.settings.items()]
 
 
