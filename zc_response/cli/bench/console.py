@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -84,9 +85,23 @@ def show(record: Record) -> None:
 
 
 def _rich(table: Table) -> RichTable:
-    made = RichTable(title=table.title, title_justify="left", title_style="bold")
-    for number, name in enumerate(table.head):
-        made.add_column(name, justify="right" if number else "left")
+    made = RichTable(
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title=table.title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+    )
+    for number, (head, *cells) in enumerate(zip(table.head, *table.rows, strict=True)):
+        # Heads may break between words where it is narrow, figures never.
+        made.add_column(
+            head,
+            justify="right" if number else "left",
+            min_width=max(map(len, [*head.split(), *cells])),
+            vertical="bottom",
+        )
     for row in table.rows:
         made.add_row(*row)
     return made

@@ -9,7 +9,7 @@ time for a gigabyte or for a request.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -65,33 +65,54 @@ QUICK: Final = (
 )
 """What quick requests notice."""
 
-QUANTITIES: Final[dict[Kind, tuple[Quantity, ...]]] = {
+Group = tuple[Quantity, ...]
+"""Quantities that stand side by side."""
+
+GROUPS: Final[dict[Kind, tuple[Group, ...]]] = {
     "throughput": (),
     "memory": (),
     "cold": (
-        *QUICK,
-        Quantity(key="share", title="download, of the disk's rate", better="higher"),
-        Quantity(key="cpu", title="CPU", unit="s"),
+        (
+            *QUICK,
+            Quantity(key="share", title="of disk's rate", better="higher"),
+            Quantity(key="cpu", title="CPU", unit="s"),
+        ),
     ),
     "crowd": (
-        *QUICK,
-        Quantity(
-            key="rate", title="all downloads", unit="MB/s", scale=1e6, better="higher"
+        (
+            *QUICK,
+            Quantity(
+                key="rate",
+                title="all downloads",
+                unit="MB/s",
+                scale=1e6,
+                better="higher",
+            ),
+            Quantity(key="least", title="slowest, of mean", better="higher"),
+            Quantity(key="cpu_per_byte", title="CPU", unit="s/GB", scale=1e-9),
         ),
-        Quantity(key="least", title="slowest, of the mean", better="higher"),
-        Quantity(key="cpu_per_byte", title="CPU", unit="s/GB", scale=1e-9),
     ),
     "stalled": (
-        Quantity(key="stalled", title="stalled", better=""),
-        Quantity(key="resident", title="resident, each", unit="KiB", scale=KIB),
-        Quantity(key="tcp", title="kernel TCP, each", unit="KiB", scale=KIB),
-        Quantity(key="client_tcp", title="of it clients'", unit="KiB", scale=KIB),
-        *QUICK,
-        Quantity(key="aborts", title="aborted by kernel"),
-        Quantity(key="left", title="descriptors left"),
-        Quantity(key="back", title="back after", unit="s"),
+        (
+            Quantity(key="stalled", title="stalled", better=""),
+            Quantity(key="resident", title="resident, each", unit="KiB", scale=KIB),
+            Quantity(key="tcp", title="kernel TCP, each", unit="KiB", scale=KIB),
+            Quantity(key="client_tcp", title="of it clients'", unit="KiB", scale=KIB),
+        ),
+        (
+            *QUICK,
+            Quantity(key="aborts", title="aborted"),
+            Quantity(key="left", title="descriptors left"),
+            Quantity(key="back", title="back after", unit="s"),
+        ),
     ),
 }
+
+
+def quantities(kind: Kind) -> Iterator[Quantity]:
+    """All that is counted in a measurement of this kind."""
+    for group in GROUPS[kind]:
+        yield from group
 
 
 def amount(number: float | None) -> str:

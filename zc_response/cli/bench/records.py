@@ -74,7 +74,7 @@ class Measurement:
     """Where or with how many it ran: a filesystem, "100 downloads"."""
     round: int
     values: dict[str, float]
-    """Seconds, bytes or counts, by the keys of `figures.QUANTITIES`."""
+    """Seconds, bytes or counts, by the keys of `figures.GROUPS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Final
 from zc_response.cli.bench.candidates import Candidate
 from zc_response.cli.bench.client import Traffic
 from zc_response.cli.bench.errors import LoadError, ServerError
-from zc_response.cli.bench.figures import QUANTITIES, amount, cost, speed
+from zc_response.cli.bench.figures import amount, cost, quantities, speed
 from zc_response.cli.bench.files import KIB, MIB, file_name, format_size
 from zc_response.cli.bench.load import Discard, Load, Target, check_body
 from zc_response.cli.bench.procfs import Meter, Usage
@@ -252,7 +252,7 @@ def _told(kind: Kind, values: Mapping[str, float]) -> str:
     return ", ".join(
         f"{quantity.title} {amount(values[quantity.key] / quantity.scale)}"
         f" {quantity.unit}".rstrip()
-        for quantity in QUANTITIES[kind]
+        for quantity in quantities(kind)
         if quantity.key in values
     )
 

@@ -12,8 +12,9 @@ from typing import Final
 
 from zc_response.cli.bench.candidates import BASELINES
 from zc_response.cli.bench.figures import (
-    QUANTITIES,
+    GROUPS,
     Figure,
+    Group,
     Quantity,
     amount,
     cost,
@@ -55,34 +56,43 @@ class Table:
 def tables(record: Record) -> list[Table]:
     """All tables of a record, with everything that was counted."""
     if record.kind == "throughput":
-        return [_throughput_table(record, size) for size in record.sizes()]
+        makers = (_speed_table, _cost_table)
+        return [make(record, size) for size in record.sizes() for make in makers]
     if record.kind == "memory":
         return [_memory_table(record)]
-    return [_quantities_table(record)]
+    return [_group_table(record, group) for group in GROUPS[record.kind]]
 
 
-def _throughput_table(record: Record, size: int) -> Table:
-    fast, cheap = speed(size), cost(size)
-    ratios = [f"x {name}" for name in BASELINES]
-    head = [
-        *["candidate", fast.unit, "min - max", *ratios],
-        *[cheap.unit, "min - max", *ratios, "peak MiB", "+ MiB"],
+def _speed_table(record: Record, size: int) -> Table:
+    figure = speed(size)
+    rows = [
+        [name, *_cells(record, name, size, figure)] for name in _names(record, size)
     ]
+    head = ["candidate", *_head(figure)]
+    return Table(title=_title(record, size, "speed"), head=head, rows=rows)
+
+
+def _cost_table(record: Record, size: int) -> Table:
+    figure = cost(size)
     rows = [
         [
-            *[name, *_cells(record, name, size, fast)],
-            *_cells(record, name, size, cheap),
+            *[name, *_cells(record, name, size, figure)],
             *_memory_cells(record.of(name, size)),
         ]
         for name in _names(record, size)
     ]
-    return Table(title=_title(record, size), head=head, rows=rows)
+    head = ["candidate", *_head(figure), "peak MiB", "+ MiB"]
+    return Table(title=_title(record, size, "cost"), head=head, rows=rows)
 
 
-def _title(record: Record, size: int) -> str:
+def _head(figure: Figure) -> list[str]:
+    return [figure.unit, "min - max", *(f"x {name}" for name in BASELINES)]
+
+
+def _title(record: Record, size: int, what: str) -> str:
     client = _client(record.with_size(size)[0])
     rounds = _rounds(record, size)
-    return f"{format_size(size)}  |  {client}  |  rounds: {rounds}"
+    return f"{format_size(size)}, {what}  |  {client}  |  rounds: {rounds}"
 
 
 def _cells(record: Record, name: str, size: int, figure: Figure) -> list[str]:
@@ -119,11 +129,10 @@ def _memory_table(record: Record) -> Table:
 # Quantities ------------------------------------------------------------------------
 
 
-def _quantities_table(record: Record) -> Table:
-    quantities = QUANTITIES[record.kind]
-    heads = [f"{each.title} {each.unit}".rstrip() for each in quantities]
+def _group_table(record: Record, group: Group) -> Table:
+    heads = [f"{each.title} {each.unit}".rstrip() for each in group]
     rows = [
-        [name, place, *(_quantity_cell(record, name, place, q) for q in quantities)]
+        [name, place, *(_quantity_cell(record, name, place, each) for each in group)]
         for place in record.places()
         for name in record.titles
         if record.at(name, place)
@@ -192,7 +201,7 @@ def markdown(record: Record) -> str:
     elif record.kind == "memory":
         parts = [_markdown_memory(record)]
     else:
-        parts = [_markdown_quantities(record)]
+        parts = [_markdown_group(record, table) for table in tables(record)]
     return "\n\n".join([*parts, f"{describe(record)}."])
 
 
@@ -232,8 +241,7 @@ def _markdown_memory(record: Record) -> str:
     return _markdown_table(head, rows)
 
 
-def _markdown_quantities(record: Record) -> str:
-    table = _quantities_table(record)
+def _markdown_group(record: Record, table: Table) -> str:
     rows = [[record.titles[name], *cells] for name, *cells in table.rows]
     return _markdown_table(["", *table.head[1:]], rows)
 
