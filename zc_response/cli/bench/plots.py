@@ -128,6 +128,7 @@ def _scale(axes: Axes, bars: Sequence[Bar], chart: Chart) -> None:
     if chart.logarithmic and (known := [bar.low for bar in bars if bar.low > 0]):
         axes.set_xscale("log")
         axes.set_xlim(min(known) / 3, max(ends) * 4)
+        axes.minorticks_off()
     else:
         axes.set_xlim(0, max([*ends, 1e-9]) * 1.2)
         axes.xaxis.set_major_locator(_few_ticks())
