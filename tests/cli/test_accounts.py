@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from zc_response.cli.bench.client import check_head
 from zc_response.cli.bench.errors import BenchmarkError, LoadError
 from zc_response.cli.bench.namespace import check, command
 from zc_response.cli.bench.servers import Site, nginx_conf
-from zc_response.cli.bench.stalled import needed, settle
+from zc_response.cli.bench.stalled import many_descriptors, possible, settle
 
 
 def test_the_processor_time_of_a_process_is_user_and_system_time() -> None:
@@ -113,8 +114,16 @@ def test_clients_come_in_waves() -> None:
     assert [len(wave) for wave in holders.waves(600)] == [250, 250, 100]
 
 
-def test_a_client_may_cost_its_server_two_descriptors() -> None:
-    assert needed(10_000) > 20_000
+def test_a_limit_of_descriptors_is_kept() -> None:
+    assert possible(10_000, 2, 20_000) == 9_950
+    assert possible(10_000, 1, 20_000) == 10_000
+
+
+def test_the_limit_of_descriptors_comes_back() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with many_descriptors(before[1]) as limit:
+        assert limit == before[1]
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
 
 def test_one_waits_until_a_number_no_longer_grows(

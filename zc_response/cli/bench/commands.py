@@ -46,11 +46,7 @@ from zc_response.cli.bench.rounds import (
     measure_memory,
     measure_throughput,
 )
-from zc_response.cli.bench.stalled import (
-    Stalled,
-    measure_stalled,
-    possible_clients,
-)
+from zc_response.cli.bench.stalled import Stalled, measure_stalled
 from zc_response.cli.bench.tables import markdown
 
 PAGE: Final = "report.html"
@@ -169,10 +165,7 @@ def stalled(
     common: Common, *, clients: int, size: int, seconds: float, rounds: int
 ) -> int:
     """Measure what clients cost that read nothing."""
-    possible = possible_clients(clients)
-    if possible < clients:
-        say(f"the limit of descriptors allows {possible} clients, not {clients}")
-    setup = Stalled(clients=possible, size=size, seconds=seconds, rounds=rounds)
+    setup = Stalled(clients=clients, size=size, seconds=seconds, rounds=rounds)
     chosen = _able(common, LATENCY, lambda each: each.serves(size))
     settings = {"file": format_size(size), "rounds": rounds}
     record = _record("stalled", chosen, settings, common)

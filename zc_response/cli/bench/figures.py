@@ -95,6 +95,7 @@ GROUPS: Final[dict[Kind, tuple[Group, ...]]] = {
     "stalled": (
         (
             Quantity(key="stalled", title="stalled", better=""),
+            Quantity(key="descriptors", title="descriptors, each"),
             Quantity(key="resident", title="resident, each", unit="KiB", scale=KIB),
             Quantity(key="tcp", title="kernel TCP, each", unit="KiB", scale=KIB),
             Quantity(key="client_tcp", title="of it clients'", unit="KiB", scale=KIB),

@@ -39,7 +39,6 @@ daemon off;
 {user}
 pid {scratch}/nginx.pid;
 error_log stderr;
-worker_rlimit_nofile {descriptors};
 events {{ worker_connections {connections}; }}
 http {{
   access_log off;
@@ -135,8 +134,6 @@ def nginx_conf(site: Site, *, as_root: bool) -> str:
         files=site.files,
         port=site.port,
         connections=site.connections + SPARE_CONNECTIONS,
-        # A connection and the file that it sends.
-        descriptors=2 * (site.connections + SPARE_CONNECTIONS),
     )
 
 

@@ -10,7 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from zc_response.cli.bench.candidates import Candidate
@@ -36,9 +36,10 @@ BACK_WITHIN: Final = 10.0
 """Seconds within which a server should have closed what its clients left."""
 CONNECTING: Final = 0.05
 """Seconds that a client may take to get its first byte, on average."""
-DESCRIPTORS_EACH: Final = 2
-"""A socket, and with some servers a file of its own."""
-OTHER_DESCRIPTORS: Final = 1024
+MOST_EACH: Final = 2
+"""Descriptors that a download takes: a socket, with some servers a file of its own."""
+OTHER_DESCRIPTORS: Final = 100
+"""What a server has open beside its downloads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +58,17 @@ def measure_stalled(
     """Add to `record` what the clients cost each candidate."""
 
     def measure(candidate: Candidate, number: int) -> dict[str, float]:
-        with bench.serving(candidate, stalled.clients) as server:
+        clients = possible(stalled.clients, candidate.descriptors_each, limit)
+        if clients < stalled.clients:
+            bench.say(f"{candidate.name}: {limit} descriptors allow {clients} clients")
+        with bench.serving(candidate, clients) as server:
             bench.check(server, TINY)
             with blaming(server):
-                return _stall(bench, server, stalled)
+                return _stall(bench, server, replace(stalled, clients=clients))
 
     place = f"{stalled.clients:,} stalled"
-    with many_descriptors(needed(stalled.clients)):
+    wanted = MOST_EACH * stalled.clients + OTHER_DESCRIPTORS
+    with many_descriptors(wanted) as limit:
         measure_each(bench, record, candidates, stalled.rounds, place, measure)
 
 
@@ -125,6 +130,7 @@ class _State:
 def _each(before: _State, full: _State, clients: int, theirs: int) -> dict[str, float]:
     return {
         "stalled": clients,
+        "descriptors": (full.descriptors - before.descriptors) / clients,
         "resident": (full.resident - before.resident) / clients,
         "tcp": (full.tcp - before.tcp) / clients,
         "client_tcp": theirs / clients,
@@ -155,31 +161,28 @@ def _wait_for_descriptors(server: Server, before: int) -> dict[str, float]:
 # Descriptors -----------------------------------------------------------------------
 
 
-def needed(clients: int) -> int:
-    """How many descriptors a server may need for so many clients."""
-    return DESCRIPTORS_EACH * clients + OTHER_DESCRIPTORS
-
-
-def possible_clients(wanted: int) -> int:
-    """How many clients the limit of descriptors allows, of those that are wanted."""
-    try:
-        with many_descriptors(needed(wanted)):
-            return wanted
-    except (ValueError, OSError):
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        return max(1, min(wanted, (hard - OTHER_DESCRIPTORS) // DESCRIPTORS_EACH))
+def possible(clients: int, each: int, limit: int) -> int:
+    """How many clients a limit of descriptors allows, of those that are wanted."""
+    return max(1, min(clients, (limit - OTHER_DESCRIPTORS) // each))
 
 
 @contextmanager
-def many_descriptors(count: int) -> Iterator[None]:
-    """Let processes started in the block have `count` descriptors.
+def many_descriptors(wanted: int) -> Iterator[int]:
+    """Let processes started in the block have `wanted` descriptors, or all we may.
 
-    Raises ValueError or OSError where neither the limit nor our rights allow it.
+    Gives the limit they have. Only CAP_SYS_RESOURCE lets it exceed the hard one.
     """
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft, hard = (max(limit, count) for limit in before)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    hard = before[1]
     try:
-        yield
+        _set_limit(max(wanted, hard))
+    except (ValueError, OSError):
+        _set_limit(hard)
+    try:
+        yield resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def _set_limit(count: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
