@@ -25,7 +25,7 @@ check: ## Lint and type check only
 	@scripts/set-up dev
 	@scripts/check
 
-bench: ## Measure against the stock servers (ARGS= passes options on)
+bench: ## Measure against other servers (ARGS="all --quick", ARGS=--help)
 	@scripts/install-system-packages
 	@scripts/set-up dev
 	@exec .venv/bin/zc-response bench $(or $(ARGS),throughput)
