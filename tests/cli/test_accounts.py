@@ -115,8 +115,8 @@ def test_clients_come_in_waves() -> None:
 
 
 def test_a_limit_of_descriptors_is_kept() -> None:
-    assert possible(10_000, 2, 20_000) == 9_950
-    assert possible(10_000, 1, 20_000) == 10_000
+    assert possible(10_000, 20_000) == 9_950
+    assert possible(10_000, 30_000) == 10_000
 
 
 def test_the_limit_of_descriptors_comes_back() -> None:

@@ -22,8 +22,6 @@ class Candidate:
     software: Software
     largest: int | None = None
     """The largest file it can serve; None if there is no limit."""
-    descriptors_each: int = 2
-    """What a download takes: a socket, and a file unless downloads share it."""
 
     def serves(self, size: int) -> bool:
         """True if a file of `size` bytes is not too large for it."""
@@ -53,7 +51,6 @@ CANDIDATES: Final = {
             name="response",
             title="our FileResponse on ZeroCopyProtocol",
             software=Uvicorn(factory="response", http=PROTOCOL),
-            descriptors_each=1,
         ),
         Candidate(
             name="response-asyncio",
@@ -74,7 +71,6 @@ CANDIDATES: Final = {
             name="static",
             title="our StaticFiles on ZeroCopyProtocol",
             software=Uvicorn(factory="static_files", http=PROTOCOL),
-            descriptors_each=1,
         ),
         Candidate(
             name="granian-static",

@@ -6,6 +6,7 @@ downloads and everyone else.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,15 +35,18 @@ def measure_crowd(
     bench: Bench, record: Record, candidates: Sequence[Candidate], crowd: Crowd
 ) -> None:
     """Add to `record` what the downloads got, and what quick requests noticed."""
-
-    def measure(candidate: Candidate, number: int) -> dict[str, float]:
-        with bench.serving(candidate, crowd.downloads) as server:
-            bench.check(server, TINY)
-            with blaming(server):
-                return _download(bench, server, crowd)
-
     place = f"{crowd.downloads} downloads"
+    measure = functools.partial(_measure, bench, crowd)
     measure_each(bench, record, candidates, crowd.rounds, place, measure)
+
+
+def _measure(
+    bench: Bench, crowd: Crowd, candidate: Candidate, number: int
+) -> dict[str, float]:
+    with bench.serving(candidate, crowd.downloads) as server:
+        bench.check(server, TINY)
+        with blaming(server):
+            return _download(bench, server, crowd)
 
 
 def _download(bench: Bench, server: Server, crowd: Crowd) -> dict[str, float]:

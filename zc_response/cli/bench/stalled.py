@@ -6,6 +6,7 @@ Then, whether others are still served, and whether everything comes back when th
 
 from __future__ import annotations
 
+import functools
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,7 @@ BACK_WITHIN: Final = 10.0
 CONNECTING: Final = 0.05
 """Seconds that a client may take to get its first byte, on average."""
 MOST_EACH: Final = 2
-"""Descriptors that a download takes: a socket, with some servers a file of its own."""
+"""Descriptors that a download takes: a socket, and with some servers one more."""
 OTHER_DESCRIPTORS: Final = 100
 """What a server has open beside its downloads."""
 
@@ -56,20 +57,22 @@ def measure_stalled(
     bench: Bench, record: Record, candidates: Sequence[Candidate], stalled: Stalled
 ) -> None:
     """Add to `record` what the clients cost each candidate."""
-
-    def measure(candidate: Candidate, number: int) -> dict[str, float]:
-        clients = possible(stalled.clients, candidate.descriptors_each, limit)
-        if clients < stalled.clients:
-            bench.say(f"{candidate.name}: {limit} descriptors allow {clients} clients")
-        with bench.serving(candidate, clients) as server:
-            bench.check(server, TINY)
-            with blaming(server):
-                return _stall(bench, server, replace(stalled, clients=clients))
-
     place = f"{stalled.clients:,} stalled"
-    wanted = MOST_EACH * stalled.clients + OTHER_DESCRIPTORS
-    with many_descriptors(wanted) as limit:
+    with many_descriptors(MOST_EACH * stalled.clients + OTHER_DESCRIPTORS) as limit:
+        able = replace(stalled, clients=possible(stalled.clients, limit))
+        if able.clients < stalled.clients:
+            bench.say(f"{limit} descriptors allow {able.clients} clients")
+        measure = functools.partial(_measure, bench, able)
         measure_each(bench, record, candidates, stalled.rounds, place, measure)
+
+
+def _measure(
+    bench: Bench, stalled: Stalled, candidate: Candidate, number: int
+) -> dict[str, float]:
+    with bench.serving(candidate, stalled.clients) as server:
+        bench.check(server, TINY)
+        with blaming(server):
+            return _stall(bench, server, stalled)
 
 
 def _stall(bench: Bench, server: Server, stalled: Stalled) -> dict[str, float]:
@@ -161,9 +164,9 @@ def _wait_for_descriptors(server: Server, before: int) -> dict[str, float]:
 # Descriptors -----------------------------------------------------------------------
 
 
-def possible(clients: int, each: int, limit: int) -> int:
+def possible(clients: int, limit: int) -> int:
     """How many clients a limit of descriptors allows, of those that are wanted."""
-    return max(1, min(clients, (limit - OTHER_DESCRIPTORS) // each))
+    return max(1, min(clients, (limit - OTHER_DESCRIPTORS) // MOST_EACH))
 
 
 @contextmanager
