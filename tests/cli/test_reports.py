@@ -150,3 +150,14 @@ def test_without_matplotlib_the_page_has_tables_only() -> None:
     made = page([throughput()], None)
     assert "<svg" not in made
     assert "Without matplotlib" in made
+
+
+def test_what_differed_between_two_records_is_told_with_each() -> None:
+    bbr, reno = (
+        record(environment={"kernel": "Linux 6", "congestion control": name})
+        for name in ("bbr", "reno")
+    )
+    made = page([bbr, reno], None)
+    assert "Congestion control bbr." in made
+    assert "Congestion control reno." in made
+    assert "Kernel Linux" not in made

@@ -37,6 +37,8 @@ figure h3 { margin: 0 0 .75rem; }
 figcaption { font-size: .9rem; color: color-mix(in srgb, var(--ink) 75%, transparent); }
 figcaption b { color: var(--accent); }
 svg { width: 100%; height: auto; display: block; }
+.tables { display: flex; flex-wrap: wrap; gap: 0 2.5rem; }
+.tables > div { min-width: 0; }
 .scroll { overflow-x: auto; margin: .5rem 0 1.5rem; }
 table { border-collapse: collapse; font-size: .85rem; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
@@ -55,7 +57,8 @@ dd { margin: 0; }
 
 def page(records: Sequence[Record], draw: Draw | None) -> str:
     """The page; without `draw` it has no plots."""
-    sections = "\n".join(_section(record, draw) for record in records)
+    told = _differing(records)
+    sections = "\n".join(_section(record, draw, told) for record in records)
     return f"""\
 <!DOCTYPE html>
 <html lang="en">
@@ -93,13 +96,17 @@ def _candidates(records: Sequence[Record]) -> str:
     return f"<h3>Who is compared</h3>\n{_pairs(titles)}"
 
 
-def _section(record: Record, draw: Draw | None) -> str:
+def _section(record: Record, draw: Draw | None, told: Sequence[str]) -> str:
+    how = _sentence(method(record))
+    here = [f"{name} {record.environment[name]}" for name in told]
     parts = [
         f"<h2>{escape(TITLES[record.kind])}</h2>",
-        f'<p class="quiet">{escape(_sentence(method(record)))}</p>',
+        f'<p class="quiet">{escape(" ".join([how, *map(_sentence, here)]))}</p>',
         *(f'<p class="failed">{escape(line)}</p>' for line in failures(record)),
         *(_figure(chart, draw) for chart in charts([record]) if draw),
+        '<div class="tables">',
         *(_table(table) for table in tables(record)),
+        "</div>",
     ]
     return "\n".join(parts)
 
@@ -121,9 +128,9 @@ def _table(table: Table) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.head)
     rows = "\n".join(map(_row, table.rows))
     return (
-        f"<h3>{escape(table.title.replace('  |  ', ' · '))}</h3>\n"
+        f"<div><h3>{escape(table.title.replace('  |  ', ' · '))}</h3>\n"
         f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody></table></div>"
+        f"<tbody>\n{rows}\n</tbody></table></div></div>"
     )
 
 
@@ -140,6 +147,17 @@ def _machine(records: Sequence[Record]) -> str:
         known = [each.environment[name] for each in records if name in each.environment]
         facts[name] = " / ".join(dict.fromkeys(known))
     return f"<h2>Measured on</h2>\n{_pairs(facts)}"
+
+
+def _differing(records: Sequence[Record]) -> list[str]:
+    """The facts that all records have and that were not the same, load aside."""
+    known = [set(each.environment) for each in records]
+    shared = set.intersection(*known) - {"load average"} if known else set()
+    return [
+        name
+        for name in records[0].environment
+        if name in shared and len({each.environment[name] for each in records}) > 1
+    ]
 
 
 def _pairs(pairs: dict[str, str]) -> str:
