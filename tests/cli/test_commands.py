@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from tests.cli.samples import latency, throughput
 from zc_response import __version__, cli
+from zc_response.cli.bench import disks
 from zc_response.cli.bench.records import path_in, save
 from zc_response.cli.commands import zc_response
 
@@ -191,3 +192,26 @@ def test_memory_is_measured(tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert "| our FileResponse on ZeroCopyProtocol | 4 MiB |" in result.output
+
+
+def usable_disk() -> str:
+    """A filesystem that can be made slow here."""
+    kinds = [kind for kind in disks.KINDS if not disks.why_not(kind)]
+    if not kinds:
+        pytest.skip(f"no disk can be made slow here: {disks.why_not('fuse')}")
+    return kinds[0]
+
+
+@linux
+def test_quick_requests_beside_a_slow_disk_are_measured(tmp_path: Path) -> None:
+    options = ("--size=1MiB", "--rate=20", f"--filesystems={usable_disk()}")
+    made = values(measure(tmp_path, "cold", *options, "--candidates=stock"))
+    assert made["share"] > 0
+    assert made["quick"] > 0
+
+
+@linux
+def test_a_disk_that_cannot_be_made_is_named() -> None:
+    result = run("bench", "cold", "--filesystems", "floppy")
+    assert result.exit_code == 2
+    assert "floppy" in result.output

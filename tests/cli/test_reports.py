@@ -11,10 +11,11 @@ from tests.cli.samples import everything, latency, record, sample, throughput
 from zc_response.cli.bench.charts import charts
 from zc_response.cli.bench.console import show
 from zc_response.cli.bench.errors import BenchmarkError
+from zc_response.cli.bench.markdown import markdown
 from zc_response.cli.bench.page import page
 from zc_response.cli.bench.plots import draw, standalone
 from zc_response.cli.bench.records import KINDS, load, newest, path_in, save
-from zc_response.cli.bench.tables import failures, markdown, tables, text
+from zc_response.cli.bench.tables import failures, tables, text
 
 RESOURCE = re.compile(r"""(?:src|href|url)\s*[=(]\s*["']?\s*(?!#)[^"')\s>]+""")
 """What would have a browser fetch something: a reference that is no fragment."""
@@ -26,7 +27,14 @@ def row(of: str, *, table: int = 0, kind: str = "throughput") -> list[str]:
 
 
 def test_a_table_has_the_median_the_range_and_the_ratio_of_the_rounds() -> None:
-    assert row("response") == ["response", "350", "300 - 400", "", "5.00"]
+    assert row("response") == ["response", "350", "300 - 400", "5.00"]
+
+
+def test_ratios_are_to_those_one_asks_for() -> None:
+    made = throughput()
+    made.baselines = ["response"]
+    assert tables(made)[0].head[-1] == "x response"
+    assert list(tables(made)[0].rows[0])[-1] == "0.208"
 
 
 def test_a_candidate_without_a_sample_has_no_row() -> None:

@@ -23,7 +23,8 @@ General layout; each module knows only those above it:
     cold.py           quick requests while a file comes from a slow disk
     crowd.py          quick requests amid many downloads
     stalled.py        what clients cost that read nothing
-    tables.py         pure: tables from records
+    tables.py         pure: tables from records, and as text
+    markdown.py       pure: the same for documentation
     charts.py         pure: what is plotted
     plots.py          draws charts; knows matplotlib
     page.py           pure: the HTML page

@@ -98,7 +98,7 @@ DEFAULT: Final = (
 """Who is compared where speed is measured."""
 LATENCY: Final = ("nginx", "stock", "response")
 """Who is compared where one server has many clients."""
-BASELINES: Final = ("nginx", "stock")
+BASELINES: Final = ("nginx", "stock", "in-memory")
 """Whom the others are compared with."""
 
 

@@ -23,7 +23,6 @@ from zc_response.cli.bench.records import Record
 from zc_response.cli.bench.rounds import TINY, Bench, blaming, measure_each
 from zc_response.cli.bench.servers import Server
 
-FILESYSTEMS: Final = ("ext4", "xfs", "btrfs", "overlay", "fuse")
 DISK_SIZE: Final = 512 * MIB
 """Every filesystem can be made in so much; it is sparse."""
 NAME: Final = "cold.bin"

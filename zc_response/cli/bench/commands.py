@@ -28,6 +28,7 @@ from zc_response.cli.bench.environment import describe
 from zc_response.cli.bench.errors import BenchmarkError
 from zc_response.cli.bench.files import format_size, make_files, make_sparse_file
 from zc_response.cli.bench.load import SMALL, choose_load, find_wrk
+from zc_response.cli.bench.markdown import markdown
 from zc_response.cli.bench.page import page
 from zc_response.cli.bench.records import (
     Kind,
@@ -47,7 +48,6 @@ from zc_response.cli.bench.rounds import (
     measure_throughput,
 )
 from zc_response.cli.bench.stalled import Stalled, measure_stalled
-from zc_response.cli.bench.tables import markdown
 
 PAGE: Final = "report.html"
 
@@ -182,10 +182,17 @@ def stalled(
 
 
 def report(
-    paths: Sequence[Path], *, as_markdown: bool, html: Path | None, svg: Path | None
+    paths: Sequence[Path],
+    *,
+    baselines: Sequence[str] | None,
+    as_markdown: bool,
+    html: Path | None,
+    svg: Path | None,
 ) -> int:
     """Show records, and write what else is asked for."""
     records = read_all(paths or [newest(Path())])
+    for record in records:
+        record.baselines = list(baselines or record.baselines)
     for record in records:
         _print(record, as_markdown=as_markdown)
     if html is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ def slow_disk(
     kind: str, size: int, bytes_per_second: int, directory: Path
 ) -> Iterator[Disk]:
     """Not slow at all."""
-    yield Disk(path=directory)
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        yield Disk(path=Path(name))
 
 
 def why_not(kind: str) -> str:

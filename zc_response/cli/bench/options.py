@@ -298,6 +298,12 @@ def _as_given(common: Common) -> list[str]:
 @click.argument("records", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--markdown", is_flag=True, help="Print Markdown tables.")
 @click.option(
+    "--baselines",
+    callback=_names,
+    metavar="NAME,...",
+    help="Whom to compare the others with.  [default: nginx,stock,in-memory]",
+)
+@click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -309,12 +315,10 @@ def _as_given(common: Common) -> list[str]:
     metavar="DIRECTORY",
     help="Write each plot as a file.",
 )
-def report(
-    records: tuple[Path, ...], markdown: bool, html: Path | None, svg: Path | None
-) -> None:
+def report(records: tuple[Path, ...], *, markdown: bool, **options: Any) -> None:
     """Show RECORDS, files or directories, once more; the newest if none is named."""
     with explained():
-        commands.report(records, as_markdown=markdown, html=html, svg=svg)
+        commands.report(records, as_markdown=markdown, **options)
 
 
 @bench.command()

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from zc_response.cli.bench.candidates import BASELINES
 from zc_response.cli.bench.errors import BenchmarkError
 
 FORMAT: Final = 1
@@ -99,6 +100,8 @@ class Record:
     date: str = field(
         default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds")
     )
+    baselines: list[str] = field(default_factory=lambda: list(BASELINES))
+    """Whom its tables compare the others with."""
     samples: list[Sample] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)

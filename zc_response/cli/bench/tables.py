@@ -1,4 +1,4 @@
-"""Tables from records: for the terminal and the page, and in Markdown. Pure.
+"""Tables from records, and as plain text. Pure.
 
 A figure is the median over the rounds; "x nginx" is the median of the ratios within the
 rounds (see `stats.py`).
@@ -6,11 +6,10 @@ rounds (see `stats.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from zc_response.cli.bench.candidates import BASELINES
 from zc_response.cli.bench.figures import (
     GROUPS,
     Figure,
@@ -68,7 +67,7 @@ def _speed_table(record: Record, size: int) -> Table:
     rows = [
         [name, *_cells(record, name, size, figure)] for name in _names(record, size)
     ]
-    head = ["candidate", *_head(figure)]
+    head = ["candidate", *_head(record, size, figure)]
     return Table(title=_title(record, size, "speed"), head=head, rows=rows)
 
 
@@ -77,16 +76,21 @@ def _cost_table(record: Record, size: int) -> Table:
     rows = [
         [
             *[name, *_cells(record, name, size, figure)],
-            *_memory_cells(record.of(name, size)),
+            _growth(record.of(name, size)),
         ]
         for name in _names(record, size)
     ]
-    head = ["candidate", *_head(figure), "peak MiB", "+ MiB"]
+    head = ["candidate", *_head(record, size, figure), "+ MiB"]
     return Table(title=_title(record, size, "cost"), head=head, rows=rows)
 
 
-def _head(figure: Figure) -> list[str]:
-    return [figure.unit, "min - max", *(f"x {name}" for name in BASELINES)]
+def _head(record: Record, size: int, figure: Figure) -> list[str]:
+    return [figure.unit, "min - max", *(f"x {name}" for name in bases(record, size))]
+
+
+def bases(record: Record, size: int) -> list[str]:
+    """Whom the others are compared with, of those that served that size."""
+    return [name for name in record.baselines if record.of(name, size)]
 
 
 def _title(record: Record, size: int, what: str) -> str:
@@ -96,18 +100,17 @@ def _title(record: Record, size: int, what: str) -> str:
 
 
 def _cells(record: Record, name: str, size: int, figure: Figure) -> list[str]:
+    compared = bases(record, size)
     summary = figure_summary(record, name, size, figure)
     if summary is None:
-        return [""] * (2 + len(BASELINES))
+        return [""] * (2 + len(compared))
     spread = f"{amount(summary.low)} - {amount(summary.high)}"
-    ratios = [_ratio(record, name, base, size, figure) for base in BASELINES]
+    ratios = [ratio(record, name, base, size, figure) for base in compared]
     return [amount(summary.median), spread, *map(amount, ratios)]
 
 
-def _memory_cells(samples: Sequence[Sample]) -> list[str]:
-    peak = max(sample.rss_peak for sample in samples)
-    growth = max(sample.rss_growth for sample in samples)
-    return [f"{peak / MIB:.1f}", f"{growth / MIB:.1f}"]
+def _growth(samples: Sequence[Sample]) -> str:
+    return f"{max(sample.rss_growth for sample in samples) / MIB:.1f}"
 
 
 def _memory_table(record: Record) -> Table:
@@ -191,66 +194,6 @@ def _failure(failure: Failure) -> str:
     return f"FAILED: {failure.candidate}{size}: {failure.reason}"
 
 
-# In Markdown -----------------------------------------------------------------------
-
-
-def markdown(record: Record) -> str:
-    """The record as the README shows it."""
-    if record.kind == "throughput":
-        parts = [_markdown_figures(record, figure) for figure in (speed, cost)]
-    elif record.kind == "memory":
-        parts = [_markdown_memory(record)]
-    else:
-        parts = [_markdown_group(record, table) for table in tables(record)]
-    return "\n\n".join([*parts, f"{describe(record)}."])
-
-
-def _markdown_figures(record: Record, choose: Callable[[int], Figure]) -> str:
-    sizes = record.sizes()
-    head = [f"{format_size(size)}, {choose(size).unit}" for size in sizes]
-    rows = [
-        [title, *(_markdown_cell(record, name, size, choose(size)) for size in sizes)]
-        for name, title in record.titles.items()
-    ]
-    return _markdown_table(["", *head], rows)
-
-
-def _markdown_cell(record: Record, name: str, size: int, figure: Figure) -> str:
-    summary = figure_summary(record, name, size, figure)
-    if summary is None:
-        return ""
-    ratios = {
-        base: _ratio(record, name, base, size, figure)
-        for base in BASELINES
-        if base != name
-    }
-    known = [f"{amount(ratio)} × {base}" for base, ratio in ratios.items() if ratio]
-    brackets = f" ({', '.join(known)})" if known else ""
-    return f"{amount(summary.median)}{brackets}"
-
-
-def _markdown_memory(record: Record) -> str:
-    head = ["", "file", "memory before, MiB", "growth while it is served, MiB"]
-    rows = [
-        [
-            *[record.titles[sample.candidate], format_size(sample.size)],
-            *[f"{sample.rss_before / MIB:.1f}", f"{sample.rss_growth / MIB:.1f}"],
-        ]
-        for sample in record.samples
-    ]
-    return _markdown_table(head, rows)
-
-
-def _markdown_group(record: Record, table: Table) -> str:
-    rows = [[record.titles[name], *cells] for name, *cells in table.rows]
-    return _markdown_table(["", *table.head[1:]], rows)
-
-
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *("---:" for _ in head[1:])]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
-
-
 # Words and numbers -----------------------------------------------------------------
 
 
@@ -312,9 +255,10 @@ def figure_summary(
     return summarize(_by_round(record, name, size, figure).values())
 
 
-def _ratio(
+def ratio(
     record: Record, name: str, base: str, size: int, figure: Figure
 ) -> float | None:
+    """The median of the ratios within the rounds; None if there is none."""
     ours = _by_round(record, name, size, figure)
     return median_ratio(ours, _by_round(record, base, size, figure))
 
