@@ -1,0 +1,3 @@
+"""The command `zc-response`."""
+
+from __future__ import annotations
