@@ -7,6 +7,7 @@ when the session ends.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from tests.filesystems import Faults, FaultyMount, MountFaulty
     from zc_response import Report
 
 # A server closes a connection, a pool its threads, a moment after the test is done.
@@ -161,3 +163,46 @@ def reports() -> Iterator[list[Report]]:
     add_listener(seen.append)
     yield seen
     remove_listener(seen.append)
+
+
+@pytest.fixture(scope="session")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """Mount a small disk by its kind: `disk("btrfs")` is its root, for all tests.
+
+    Skips where that kind cannot be had; `tests.filesystems.DISK_KINDS` has them all.
+    """
+    from tests import filesystems
+    from zc_response.cli.bench.disks import plain_disk
+
+    directory = tmp_path_factory.mktemp("disks")
+    roots: dict[str, Path] = {}
+
+    def mount(kind: str) -> Path:
+        if missing := filesystems.why_not(kind):
+            pytest.skip(f"no {kind} here: {missing}")
+        if kind not in roots:
+            making = plain_disk(kind, filesystems.DISK_SIZE, directory)
+            roots[kind] = mounts.enter_context(making).path
+        return roots[kind]
+
+    with contextlib.ExitStack() as mounts:
+        yield mount
+
+
+@pytest.fixture
+def faulty_mount(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[MountFaulty]:
+    """Mount a file that is faulty: `faulty_mount(content, faults).file`."""
+    from tests import filesystems
+
+    if missing := filesystems.why_not("fuse"):
+        pytest.skip(f"no FUSE here: {missing}")
+
+    def mount(content: bytes, faults: Faults | None = None) -> FaultyMount:
+        directory = tmp_path_factory.mktemp("faulty")
+        making = filesystems.faulty_mount(directory, content, faults)
+        return mounts.enter_context(making)
+
+    with contextlib.ExitStack() as mounts:
+        yield mount

@@ -12,6 +12,8 @@ General layout; each module knows only those above it:
     probe.py          a helper: quick requests, and their latencies
     swarm.py          a helper: many downloads at once
     holders.py        a helper: clients that read nothing
+    mounts.py         loop devices, mounts and FUSE processes, for a block
+    sleepy.py         a process: a FUSE filesystem that takes its time
     disks.py          filesystems on a disk that is held to a rate
     servers.py        starts and stops the servers under test
     apps.py           the ASGI applications under test; imported by the servers only

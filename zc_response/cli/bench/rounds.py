@@ -15,7 +15,7 @@ from typing import Final
 
 from zc_response.cli.bench.candidates import Candidate
 from zc_response.cli.bench.client import Traffic
-from zc_response.cli.bench.errors import LoadError, ServerError
+from zc_response.cli.bench.errors import BenchmarkError, LoadError, ServerError
 from zc_response.cli.bench.figures import amount, cost, quantities, speed
 from zc_response.cli.bench.files import KIB, MIB, file_name, format_size
 from zc_response.cli.bench.load import Discard, Load, Target, check_body
@@ -231,7 +231,7 @@ def measure_each(
         for candidate in rotated(able, number):
             try:
                 values = measure(candidate, number)
-            except (LoadError, ServerError) as exc:
+            except BenchmarkError as exc:
                 able.remove(candidate)
                 record.fail(candidate.name, None, f"{place}: {exc}")
                 bench.say(f"{place}: {candidate.name} is out: {exc}")
