@@ -110,6 +110,14 @@ def test_a_report_writes_the_page_and_the_plots(tmp_path: Path) -> None:
     assert {"cold.svg", "throughput.svg"} <= {path.name for path in plots.iterdir()}
 
 
+def test_two_records_of_one_scenario_have_no_common_plots(tmp_path: Path) -> None:
+    path = path_in(tmp_path, throughput())
+    save(throughput(), path)
+    result = run("bench", "report", str(path), str(path), f"--svg={tmp_path / 'plots'}")
+    assert result.exit_code == 2
+    assert not (tmp_path / "plots").exists()
+
+
 def test_a_directory_without_a_record_is_named(tmp_path: Path) -> None:
     result = run("bench", "report", str(tmp_path))
     assert result.exit_code == 2

@@ -122,6 +122,16 @@ def test_a_plot_takes_its_colours_from_the_page() -> None:
     assert ">350<" in svg.replace(" ", "").replace("\n", "")
 
 
+def test_a_place_without_a_panel_stays_empty() -> None:
+    """Three panels in two columns leave one."""
+    five = record("cold")
+    for place in ("ext4", "xfs", "btrfs"):
+        five.measurements += latency("cold", place).measurements
+    svg = draw(charts([five])[0])
+    assert svg.count('<g id="axes_') == 4
+    assert svg.count('<g id="matplotlib.axis_') == 2 * 3
+
+
 def test_a_plot_of_its_own_brings_its_colours() -> None:
     svg = standalone(draw(charts([throughput()])[0]))
     assert svg.startswith("<svg")

@@ -225,6 +225,8 @@ def write_plots(records: Sequence[Record], directory: Path) -> None:
     """Write each plot of some records as an SVG file."""
     if not plots.available():
         raise BenchmarkError("--svg needs matplotlib: pip install 'zc-response[bench]'")
+    if len({record.kind for record in records}) < len(records):
+        raise BenchmarkError("--svg needs records of different scenarios")
     directory.mkdir(parents=True, exist_ok=True)
     for chart in charts(records):
         path = directory / f"{chart.name}.svg"

@@ -82,10 +82,10 @@ def draw(chart: Chart) -> str:
         rows = -(-len(chart.panels) // columns)
         figure = Figure(figsize=(WIDTH, rows * _height(chart.panels)))
         FigureCanvasSVG(figure)
-        grid = figure.subplots(rows, columns, squeeze=False).flat
+        grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, panel in zip(grid, chart.panels, strict=False):
             _draw_panel(axes, panel, chart)
-        for axes in list(grid)[len(chart.panels) :]:
+        for axes in grid[len(chart.panels) :]:
             axes.set_axis_off()
         figure.tight_layout(w_pad=2.5, h_pad=2)
         return _svg(figure, chart)
@@ -124,15 +124,21 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
 
 
 def _scale(axes: Axes, bars: Sequence[Bar], chart: Chart) -> None:
-    ends = [bar.high for bar in bars]
-    if chart.logarithmic and (known := [bar.low for bar in bars if bar.low > 0]):
+    if chart.logarithmic:
         axes.set_xscale("log")
-        axes.set_xlim(min(known) / 3, max(ends) * 4)
+        axes.set_xlim(_decades(chart))
         axes.minorticks_off()
     else:
-        axes.set_xlim(0, max([*ends, 1e-9]) * 1.2)
+        axes.set_xlim(0, max([*(bar.high for bar in bars), 1e-9]) * 1.2)
         axes.xaxis.set_major_locator(_few_ticks())
     axes.xaxis.set_major_formatter(lambda value, place: f"{value:,g}")
+
+
+def _decades(chart: Chart) -> tuple[float, float]:
+    """The ends of a scale that all panels of a chart have in common."""
+    bars = [bar for panel in chart.panels for bar in panel.bars]
+    lows = [bar.low for bar in bars if bar.low > 0]
+    return min([*lows, 1]) / 3, max([*(bar.high for bar in bars), 1]) * 4
 
 
 def _few_ticks() -> Any:
