@@ -9,12 +9,15 @@ says so (404, 403, 503).
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import replace
+from functools import lru_cache, partial
 from mimetypes import guess_type
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -29,8 +32,18 @@ from starlette.responses import (
 from starlette.staticfiles import StaticFiles as StarletteStaticFiles
 from starlette.types import Receive, Scope, Send
 
-from zc_response.asgi import Answer, conditions, has_zero_copy, offer, respond
-from zc_response.errors import FileMissingError, SourceError
+from zc_response.asgi import (
+    Answer,
+    conditions,
+    elsewhere,
+    has_zero_copy,
+    is_small,
+    offer,
+    respond,
+    respond_at_once,
+    respond_small,
+)
+from zc_response.errors import FileMissingError, FilesystemTimeoutError, SourceError
 from zc_response.planning import (
     SUFFIXES,
     Headers,
@@ -42,23 +55,28 @@ from zc_response.planning import (
 )
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import entity_tag, is_settled, represent
-from zc_response.sources import Facts, FileSource, Root, open_files
+from zc_response.sources import Facts, FileSource, OpenFiles, open_files, place_of
 
 __all__ = ["FileResponse", "StaticFiles"]
 
 logger: Final = logging.getLogger("zc_response")
 
-Opener = Callable[[str], FileSource]
+_T = TypeVar("_T")
+# Fields that the plan will set itself, once the file is open.
+_ACCEPT_RANGES: Final = frozenset(((b"accept-ranges", b"bytes"),))
+_RETRY: Final = {"retry-after": "1"}
 
 
 class FileResponse(StarletteFileResponse):
     """Starlette's FileResponse: its arguments, its attributes, another way to send.
 
     `policy`, a class attribute, replaces the settings from the environment in a
-    subclass.
+    subclass. `max_rate`, an attribute of class or response, is the most bytes a second
+    that it is sent at (None: what the policy says).
     """
 
     policy: ClassVar[Policy | None] = None
+    max_rate: int | None = None
 
     def __init__(
         self,
@@ -72,14 +90,11 @@ class FileResponse(StarletteFileResponse):
         content_disposition_type: str = "attachment",
     ) -> None:
         if media_type is None:
-            media_type = guess_type(filename or path)[0] or "application/octet-stream"
+            media_type = _guess(filename or os.fspath(path))
         self._settings = self.policy or default_policy()
-        self._open: Opener = open_files(
-            self._settings.open_files, self._settings.open_files_idle
-        ).open
+        self._root = ""  # the directory that the file must lie in, if there is one
         self._encoded = self._settings.precompressed == "always"
-        # Fields that the plan will set itself, once the file is open.
-        self._preliminary = {(b"accept-ranges", b"bytes")}
+        self._preliminary = _ACCEPT_RANGES
         super().__init__(
             path, status_code, headers, media_type, background, stat_result=stat_result
         )
@@ -104,78 +119,96 @@ class FileResponse(StarletteFileResponse):
         if scope["type"] != "http":  # a denied websocket gets Starlette's own answer
             await super().__call__(scope, receive, send)
             return
-        scope, exchange = offer(scope, send, self._settings)
-        if exchange is not None:
-            send = exchange.send
         request = conditions(scope)
+        encodings = request.pop("accept-encoding", "") if self._encoded else None
         try:
-            source, coding, vary = self._select(request.pop("accept-encoding", ""))
+            selected = self._recall(encodings) or await self._open(encodings)
         except SourceError as exc:
             await self._refuse(exc, scope, receive, send)
             return
-        with source:
-            method = scope["method"].upper()
-            answer = self._answer(method, request, source, coding, vary)
-            await self._send(answer, source.path, scope, receive, send)
+        with selected.source as source:
+            answer = self._answer(scope["method"].upper(), request, selected)
+            settings = self._settings
+            if self.max_rate is not None:
+                settings = replace(settings, max_rate=self.max_rate)
+            sending = None
+            if self.background is None:
+                sending = respond_at_once(send, answer, settings)
+            if sending is None:
+                sending = self._send(
+                    scope, receive, send, answer, source.path, settings
+                )
+            await sending
         if self.background is not None:
             await self.background()
 
-    def _select(self, accept_encoding: str) -> tuple[FileSource, str, bool]:
-        """The open file to send, its content coding, and whether others exist."""
-        path = os.fspath(self.path)
-        source = self._open(path)
-        if not self._encoded:
-            return source, "", False
-        try:
-            beside = [c for c in SUFFIXES if os.path.exists(path + SUFFIXES[c])]
-            coding = choose_coding(accept_encoding, beside) or ""
-            variant = self._open_variant(path, coding, source) if coding else None
-        except BaseException:
-            source.release()
-            raise
-        if variant is None:
-            return source, "", bool(beside)
-        source.release()
-        return variant, coding, True
+    async def _send(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        answer: Answer,
+        path: str,
+        settings: Policy,
+    ) -> None:
+        if is_small(answer, settings):
+            await respond_small(scope, send, answer, path, settings, _call_in_thread)
+            return
+        scope, exchange = offer(scope, send, settings)
+        if exchange is not None:
+            send = exchange.send
+        responding = respond(scope, send, answer, path, settings, _call_in_thread)
+        if answer.plan.segments and _needs_watch(scope, settings):
+            await _until_disconnect(responding, receive)
+        else:
+            await responding
 
-    def _open_variant(
-        self, path: str, coding: str, original: FileSource
-    ) -> FileSource | None:
-        """The encoded file, unless it is out of reach or older than the original."""
-        try:
-            variant = self._open(path + SUFFIXES[coding])
-        except SourceError:
+    def _recall(self, encodings: str | None) -> _Selected | None:
+        """What is to be sent, if that can be told without waiting for a disk."""
+        path, settings = os.fspath(self.path), self._settings
+        files = open_files(settings.open_files, settings.open_files_idle)
+        source = files.fresh(path, self._root)
+        if source is None:
             return None
-        # In whole seconds: tools that copy a tree keep no more of the order.
-        second = 1_000_000_000
-        if variant.facts.mtime_ns // second < original.facts.mtime_ns // second:
-            variant.release()
-            return None
-        return variant
+        if encodings is None:
+            return _Selected(source, "", False)
+        # The file lies on a local filesystem, and so do those beside it.
+        return _choose(files, self._root, source, encodings)
+
+    async def _open(self, encodings: str | None) -> _Selected:
+        """What is to be sent, opened in a thread."""
+        path, settings = os.fspath(self.path), self._settings
+        files = open_files(settings.open_files, settings.open_files_idle)
+
+        def open_it() -> _Selected:
+            source = files.open(path, self._root)
+            if encodings is None:
+                return _Selected(source, "", False)
+            return _choose(files, self._root, source, encodings)
+
+        return await _in_thread(
+            place_of(path),
+            open_it,
+            timeout=settings.stall_timeout,
+            discard=lambda selected: selected.source.release(),
+        )
 
     def _answer(
-        self,
-        method: str,
-        request: Mapping[str, str],
-        source: FileSource,
-        coding: str,
-        vary: bool,
+        self, method: str, request: Mapping[str, str], selected: _Selected
     ) -> Answer:
         """The plan for this request; one without conditions is made once a file."""
-        settings = self._settings
+        settings, (source, coding, vary) = self._settings, selected
         key = None
         if not request and is_settled(source):
             kind = (method, self.status_code, coding, vary)
             key = (kind, settings.etag, settings.max_parts, *self.raw_headers)
-            if key in source.memo:
-                made: Answer = source.memo[key]
+            made: Answer | None = source.memo.get(key)
+            if made is not None:
                 return made
         headers = self._representation_headers(coding, vary)
         status = self.status_code
-        selected = represent(source, headers, settings, status=status, coding=coding)
-        answer = Answer.of(
-            plan(method, request, selected, max_parts=settings.max_parts)
-        )
+        what = represent(source, headers, settings, status=status, coding=coding)
+        answer = Answer.of(plan(method, request, what, max_parts=settings.max_parts))
         if key is not None:
             source.remember(key, answer)
         return answer
@@ -193,33 +226,103 @@ class FileResponse(StarletteFileResponse):
             for name, value in headers.raw
         )
 
-    async def _send(
-        self, answer: Answer, path: str, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        settings = self._settings
-        sending = respond(
-            scope, send, answer, path, settings, in_thread=anyio.to_thread.run_sync
-        )
-        if (
-            answer.plan.segments
-            and not has_zero_copy(scope, settings)
-            and _is_old(scope)
-        ):
-            await _until_disconnect(sending, receive)
-        else:
-            await sending
-
     async def _refuse(
         self, error: SourceError, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer that the file cannot be served, and tell the log why."""
         logger.warning("answering %d: %s", error.status, error)
-        headers = {"retry-after": "1"} if error.status == 503 else None
+        headers = _RETRY if error.status == 503 else None
         refusal = HTTPException(error.status, headers=headers)
         if "starlette.exception_handlers" in scope:  # let the application word it
             raise refusal from error
         response = PlainTextResponse(refusal.detail, error.status, headers)
         await response(scope, receive, send)
+
+
+@lru_cache(4096)
+def _guess(name: str) -> str:
+    """The media type that a file's name speaks of."""
+    return guess_type(name)[0] or "application/octet-stream"
+
+
+# Opening files ---------------------------------------------------------------------
+
+
+class _Selected(NamedTuple):
+    """An open file, its content coding, and whether others exist."""
+
+    source: FileSource
+    coding: str
+    vary: bool
+
+
+def _choose(
+    files: OpenFiles, root: str, source: FileSource, encodings: str
+) -> _Selected:
+    """The variant of an open file that the client likes best; takes `source` over."""
+    path = source.path
+    try:
+        beside = [c for c in SUFFIXES if os.path.exists(path + SUFFIXES[c])]
+        coding = choose_coding(encodings, beside) or ""
+        variant = _open_variant(files, root, coding, source) if coding else None
+    except BaseException:
+        source.release()
+        raise
+    if variant is None:
+        return _Selected(source, "", bool(beside))
+    source.release()
+    return _Selected(variant, coding, True)
+
+
+def _open_variant(
+    files: OpenFiles, root: str, coding: str, original: FileSource
+) -> FileSource | None:
+    """The encoded file, unless it is out of reach or older than the original."""
+    try:
+        variant = files.open(original.path + SUFFIXES[coding], root)
+    except SourceError:
+        return None
+    # In whole seconds: tools that copy a tree keep no more of the order.
+    second = 1_000_000_000
+    if variant.facts.mtime_ns // second < original.facts.mtime_ns // second:
+        variant.release()
+        return None
+    return variant
+
+
+async def _in_thread(
+    filesystem: Hashable,
+    function: Callable[[], _T],
+    *,
+    timeout: float,
+    discard: Callable[[_T], object],
+) -> _T:
+    """Call what may wait for a filesystem in a thread, on whichever loop this is."""
+    if _is_asyncio():
+        return await elsewhere(filesystem, function, timeout=timeout, discard=discard)
+    return await anyio.to_thread.run_sync(function)
+
+
+async def _call_in_thread(
+    filesystem: Hashable, function: Callable[..., _T], /, *args: Any
+) -> _T:
+    if _is_asyncio():
+        return await elsewhere(filesystem, partial(function, *args))
+    return await anyio.to_thread.run_sync(function, *args)
+
+
+def _is_asyncio() -> bool:
+    """False on trio, which has threads of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _needs_watch(scope: Scope, settings: Policy) -> bool:
+    """True if nobody but us would notice that the client leaves."""
+    return not has_zero_copy(scope, settings) and _is_old(scope)
 
 
 def _is_old(scope: Scope) -> bool:
@@ -253,10 +356,74 @@ class StaticFiles(StarletteStaticFiles):
 
     Files are opened by the kernel's own resolution below the directory, so that no
     symbolic link leads out of it, not even one that is put there in that moment
-    (unless `follow_symlink` asks for it).
+    (unless `follow_symlink` asks for it). One that is in use is found again without a
+    thread.
     """
 
     policy: ClassVar[Policy | None] = None
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The response for a path; Starlette's own lookup for all but plain files."""
+        plain = not path.startswith(("/", "\\", ".."))
+        if plain and scope["method"] in ("GET", "HEAD"):
+            found = self._recall(path) or await self._look_up(path)
+            if found is not None:
+                full_path, source = found
+                with source:
+                    return self.file_response(full_path, source.status, scope)
+        return await super().get_response(path, scope)
+
+    def _recall(self, path: str) -> _Found | None:
+        """The file of that path, if it is in use and still the file of that name.
+
+        In the first directory only: of one in another it is not known at once whether
+        the first has got a file of that name meanwhile.
+        """
+        directory = os.fspath(self.all_directories[0])
+        full_path = os.path.join(directory, path)
+        source = self._files().fresh(full_path, self._root(directory))
+        return None if source is None else _Found(full_path, source)
+
+    async def _look_up(self, path: str) -> _Found | None:
+        """The file of that path; None if there may be something else."""
+        try:
+            return await _in_thread(
+                place_of(os.path.join(self.all_directories[0], path)),
+                partial(self._open, path),
+                timeout=self._settings().stall_timeout,
+                discard=lambda found: found.source.release(),
+            )
+        except FileMissingError as exc:
+            if self.html:
+                return None
+            raise HTTPException(404) from exc
+        except FilesystemTimeoutError as exc:
+            raise HTTPException(exc.status, headers=_RETRY) from exc
+        except SourceError:
+            return None
+
+    def _open(self, path: str) -> _Found:
+        files = self._files()
+        missing: FileMissingError | None = None
+        for directory in self.all_directories:
+            full_path = os.path.join(directory, path)
+            try:
+                source = files.open(full_path, self._root(os.fspath(directory)))
+            except FileMissingError as exc:
+                missing = exc
+            else:
+                return _Found(full_path, source)
+        raise missing or FileMissingError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def _settings(self) -> Policy:
+        return self.policy or default_policy()
+
+    def _files(self) -> OpenFiles:
+        settings = self._settings()
+        return open_files(settings.open_files, settings.open_files_idle)
+
+    def _root(self, directory: str) -> str:
+        return "" if self.follow_symlink else directory
 
     def file_response(
         self,
@@ -267,16 +434,24 @@ class StaticFiles(StarletteStaticFiles):
     ) -> Response:
         """The response for a file that was found; 304 is decided when it is sent."""
         response = FileResponse(full_path, status_code, stat_result=stat_result)
-        response._settings = settings = self.policy or default_policy()
+        response._settings = settings = self._settings()
         response._encoded = settings.precompressed != "never"
         if not self.follow_symlink:
-            response._open = self._open_confined
+            response._root = self._directory_of(os.fspath(full_path))
         return response
 
-    def _open_confined(self, path: str) -> FileSource:
-        """Open a path that a lookup gave, below the directory it was found in."""
-        for directory in self.all_directories:
-            root = os.path.realpath(directory)
-            if path.startswith(root + os.sep):
-                return Root(root).open(os.path.relpath(path, root))
-        raise FileMissingError(errno.ENOENT, "lies in no directory served here", path)
+    def _directory_of(self, path: str) -> str:
+        """The directory that a path which was found lies in."""
+        directories = [os.fspath(directory) for directory in self.all_directories]
+        directories += [os.path.realpath(directory) for directory in directories]
+        for directory in directories:
+            if path.startswith(directory.rstrip(os.sep) + os.sep):
+                return directory
+        return directories[0]
+
+
+class _Found(NamedTuple):
+    """A file that a static path led to."""
+
+    full_path: str
+    source: FileSource

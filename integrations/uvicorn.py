@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from zc_response.asgi import Message, Send, ZeroCopyMiddleware
+from zc_response.asgi import Fields, Message, Send, ZeroCopyMiddleware
 from zc_response.policy import default_policy
 from zc_response.transmit import Access, open_access
 
@@ -152,6 +152,37 @@ class _CycleConnection:
             cycle.transport = transport
         return b"".join(recorder.written)
 
+    async def send_together(self, send: Send, start: Message, body: Message) -> bytes:
+        """Let the cycle send a whole response, in one write instead of two.
+
+        Returns the head as it was written.
+        """
+        cycle = self._cycle
+        transport = cycle.transport
+        cycle.transport = joiner = _Joiner(transport)
+        try:
+            await send(start)
+            await send(body)
+        finally:
+            cycle.transport = transport
+            joiner.flush()
+        return joiner.head or b""
+
+    async def send_whole(self, status: int, headers: Fields, body: bytes) -> None:
+        """The same, without anybody in between."""
+        await self._send_whole(status, headers, body)
+
+    async def _send_whole(self, status: int, headers: Fields, body: bytes) -> bytes:
+        return await self.send_together(
+            self._cycle.send,
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": list(headers),
+            },
+            {"type": "http.response.body", "body": body},
+        )
+
     def frame(self, count: int) -> tuple[bytes, bytes]:
         """Enter `count` body bytes into the cycle's books."""
         raise NotImplementedError
@@ -178,6 +209,37 @@ class _Recorder:
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class _Joiner:
+    """A transport that lets what is written first leave with what is written second.
+
+    Whatever else is done to it is done to the real one, at once: so nothing that the
+    end of a response sets off (a close, the next pipelined response) gets ahead of it.
+    """
+
+    __slots__ = ("_transport", "_written", "head")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._written = False
+        self.head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self.head is None:
+            self.head = data
+        elif self._written:
+            self._transport.write(data)
+        else:
+            self._written = True
+            self._transport.writelines((self.head, data))
+
+    def flush(self) -> None:
+        if self.head and not self._written:
+            self._transport.write(self.head)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -219,9 +281,30 @@ class _HttpToolsConnection(_CycleConnection):
 
     needs = (
         *_CycleConnection.needs,
+        "access_log",
         "chunked_encoding",
+        "default_headers",
         "expected_content_length",
+        "keep_alive",
+        "response_started",
+        "waiting_for_100_continue",
     )
+
+    async def send_whole(self, status: int, headers: Fields, body: bytes) -> None:
+        """As the cycle does it, or as it has just done it for the same answer."""
+        cycle = self._cycle
+        if cycle.access_log or cycle.disconnected or cycle.flow.write_paused:
+            await self._send_whole(status, headers, body)
+            return
+        head = _heads.find(cycle, headers)
+        if head is None:
+            head = await self._send_whole(status, headers, body)
+            _heads.keep(cycle, headers, head)
+            return
+        cycle.response_started = True
+        cycle.waiting_for_100_continue = cycle.chunked_encoding = False
+        cycle.transport.writelines((head, body))
+        await cycle.send(_END)
 
     def frame(self, count: int) -> tuple[bytes, bytes]:
         cycle = self._cycle
@@ -232,6 +315,39 @@ class _HttpToolsConnection(_CycleConnection):
         cycle.expected_content_length -= count
         return b"", b""
 
+
+class _Heads:
+    """Heads as cycles have written them, until the fields of uvicorn's own change.
+
+    For a small response, checking and joining its header fields anew is a good part of
+    the work. What a cycle writes for an answer depends on nothing but the answer,
+    whether the connection stays open, and the default fields: the date is among them,
+    so they are a new list every second.
+    """
+
+    __slots__ = ("_defaults", "_heads")
+
+    def __init__(self) -> None:
+        self._defaults: Any = None
+        self._heads: dict[tuple[int, bool], tuple[Fields, bytes]] = {}
+
+    def find(self, cycle: Any, headers: Fields) -> bytes | None:
+        """What was written for these very header fields, if that still holds."""
+        if cycle.default_headers is not self._defaults:
+            self._defaults = cycle.default_headers
+            self._heads.clear()
+        found = self._heads.get((id(headers), cycle.keep_alive))
+        return found[1] if found is not None and found[0] is headers else None
+
+    def keep(self, cycle: Any, headers: Fields, head: bytes) -> None:
+        """Keep what was written for the header fields that `find` did not know."""
+        if head and cycle.chunked_encoding is False and len(self._heads) < _MOST_HEADS:
+            self._heads[id(headers), cycle.keep_alive] = headers, head
+
+
+_END: Final = {"type": "http.response.body", "body": b"", "more_body": False}
+_MOST_HEADS: Final = 1024
+_heads: Final = _Heads()
 
 _KINDS: Final[dict[str, type[_CycleConnection]]] = {
     "uvicorn.protocols.http.h11_impl.RequestResponseCycle": _H11Connection,

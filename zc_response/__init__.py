@@ -19,10 +19,12 @@ from __future__ import annotations
 from zc_response.errors import (
     FileForbiddenError,
     FileMissingError,
+    FilesystemTimeoutError,
     NotRegularFileError,
     OutOfDescriptorsError,
     PolicyError,
     SourceError,
+    StalledError,
     TransferError,
     TruncatedError,
     ZCResponseError,
@@ -48,6 +50,8 @@ __all__ = [
     "FileForbiddenError",
     "NotRegularFileError",
     "OutOfDescriptorsError",
+    "FilesystemTimeoutError",
     "TransferError",
     "TruncatedError",
+    "StalledError",
 ]  # fmt: skip

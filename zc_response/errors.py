@@ -49,6 +49,12 @@ class OutOfDescriptorsError(SourceError):
     status = 503
 
 
+class FilesystemTimeoutError(SourceError, TimeoutError):
+    """A filesystem did not answer in time: a server that is gone, a dead disk (503)."""
+
+    status = 503
+
+
 class TransferError(ZCResponseError, RuntimeError):
     """A body could not be sent whole; its connection has been aborted."""
 
@@ -59,6 +65,10 @@ class TruncatedError(TransferError):
 
 class DisconnectedError(TransferError):
     """The client closed or reset the connection before the body was through."""
+
+
+class StalledError(TransferError):
+    """The client took nothing for as long as the stall timeout allows."""
 
 
 _BY_ERRNO: dict[int, type[SourceError]] = {

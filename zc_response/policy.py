@@ -21,8 +21,14 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
 }
 _LEAST: Final[dict[str, float]] = {
     "max_parts": 0,
+    "small_bytes": 0,
     "step_bytes": 1,
+    "cold_bytes": 4096,
     "copy_bytes": 1,
+    "unsent_bytes": 4096,
+    "unsent_max": 4096,
+    "max_rate": 0,
+    "stall_timeout": 0,
     "open_files": 0,
     "open_files_idle": 0.1,
 }
@@ -56,11 +62,37 @@ class Policy:
     """More ranges than this, after coalescing, are answered with the whole file; 0
     offers no ranges at all."""
 
-    step_bytes: int = 2 * 1024 * 1024
-    """Bytes one step hands to the kernel: what cannot be interrupted.
+    small_bytes: int = 64 * 1024
+    """A body up to this size leaves in one write with its header fields, read into
+    memory instead of sent by reference; 0 for none."""
 
-    As nginx has it (sendfile_max_chunk 2m); from the page cache they take a fraction
-    of a millisecond.
+    step_bytes: int = 2 * 1024 * 1024
+    """The most bytes that one step hands to the kernel: what cannot be interrupted.
+
+    As nginx has it (sendfile_max_chunk 2m). Steps start smaller and grow as long as
+    they take a fraction of a millisecond.
+    """
+
+    cold_bytes: int = 256 * 1024
+    """The most bytes of a step that may have to wait for a disk."""
+
+    unsent_bytes: int = 128 * 1024
+    """What the kernel may hold, unsent, for a client that takes nothing."""
+
+    unsent_max: int = 4 * 1024 * 1024
+    """What it may hold, unsent, for a client that takes all it can get."""
+
+    max_rate: int = 0
+    """The most bytes a second that one response is sent at; 0 for as fast as it goes.
+
+    The kernel spaces the segments; there is no effect on UNIX sockets.
+    """
+
+    stall_timeout: float = 60.0
+    """Seconds after which a client that took nothing is cut off; 0 for never.
+
+    What counts is progress, not the time that the whole body takes. As nginx has it
+    (send_timeout 60s). It is also how long a filesystem may take to answer.
     """
 
     copy_bytes: int = 256 * 1024

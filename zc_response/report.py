@@ -2,7 +2,8 @@
 
 The transfer fills in a tally as it goes; when the body has ended, well or badly, the
 tally becomes a report, exactly once. Reports go to the logger `zc_response.transfer`
-(complete ones at DEBUG, those of clients that left at INFO, failures at ERROR).
+(complete ones at DEBUG, those of clients that left or stalled at INFO, failures at
+ERROR).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Final
 
-from zc_response.errors import DisconnectedError, TruncatedError
+from zc_response.errors import DisconnectedError, StalledError, TruncatedError
 
 logger: Final = logging.getLogger("zc_response.transfer")
 
@@ -27,6 +28,8 @@ class Outcome(str, Enum):
     COMPLETE = "complete"
     DISCONNECTED = "disconnected"
     """The client left; that is its right and nobody's error."""
+    STALLED = "stalled"
+    """The client took nothing for too long; the connection was aborted."""
     TRUNCATED = "truncated"
     """The file became shorter than promised; the connection was aborted."""
     CANCELLED = "cancelled"
@@ -79,6 +82,11 @@ def add_listener(listener: Listener) -> None:
 def remove_listener(listener: Listener) -> None:
     """Take back `add_listener`. Raises ValueError if it is not there."""
     _listeners.remove(listener)
+
+
+def is_wanted() -> bool:
+    """True if anybody would see the report of a body that is sent whole."""
+    return bool(_listeners) or logger.isEnabledFor(logging.DEBUG)
 
 
 def under_way() -> list[Report]:
@@ -161,12 +169,14 @@ _ENDS: Final = (
     (type(None), Outcome.COMPLETE),
     (TruncatedError, Outcome.TRUNCATED),
     (DisconnectedError, Outcome.DISCONNECTED),
+    (StalledError, Outcome.STALLED),
     (Exception, Outcome.FAILED),
     (BaseException, Outcome.CANCELLED),
 )
 _LEVELS: Final = {
     Outcome.COMPLETE: logging.DEBUG,
     Outcome.DISCONNECTED: logging.INFO,
+    Outcome.STALLED: logging.INFO,
     Outcome.CANCELLED: logging.WARNING,
     Outcome.TRUNCATED: logging.ERROR,
     Outcome.FAILED: logging.ERROR,

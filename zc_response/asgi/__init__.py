@@ -13,6 +13,7 @@ several of them, a file that is open already) travels with it under a key of our
     connections   finding the server's connection behind `send`
     middleware    announcing the messages where they will be executed
     exchange      executing them
+    elsewhere     awaiting what may wait for a disk
     copying       the same body as ordinary messages
     response      the other end: sending a plan
 
@@ -22,9 +23,18 @@ Nothing here knows a server: a server's integration hands over a `Connection`.
 from __future__ import annotations
 
 from zc_response.asgi.connections import Connection
-from zc_response.asgi.messages import App, Message, Receive, Scope, Send
+from zc_response.asgi.elsewhere import elsewhere
+from zc_response.asgi.messages import App, Fields, Message, Receive, Scope, Send
 from zc_response.asgi.middleware import ZeroCopyMiddleware, offer
-from zc_response.asgi.response import Answer, conditions, has_zero_copy, respond
+from zc_response.asgi.response import (
+    Answer,
+    conditions,
+    has_zero_copy,
+    is_small,
+    respond,
+    respond_at_once,
+    respond_small,
+)
 
 __all__ = [
     # For applications
@@ -32,13 +42,18 @@ __all__ = [
     # For the integrations of frameworks
     "Answer",
     "conditions",
+    "elsewhere",
     "has_zero_copy",
+    "is_small",
     "offer",
     "respond",
+    "respond_at_once",
+    "respond_small",
     # For the integrations of servers
     "Connection",
     # The words of the protocol
     "App",
+    "Fields",
     "Message",
     "Receive",
     "Scope",

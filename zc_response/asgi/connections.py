@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
-from types import MethodType
+from collections.abc import Callable, Mapping
+from types import CodeType, FunctionType, MethodType
 from typing import Any, Final, Protocol
 
-from zc_response.asgi.messages import Message, Send
+from zc_response.asgi.messages import Fields, Message, Send
 from zc_response.transmit import Access
 
 logger: Final = logging.getLogger("zc_response")
@@ -37,6 +37,12 @@ class Connection(Protocol):
     async def head(self, send: Send, start: Message) -> bytes:
         """Pass `start` to the server, and return the bytes it would have written."""
 
+    async def send_together(self, send: Send, start: Message, body: Message) -> bytes:
+        """Send a whole response, whose body is not empty, in one write."""
+
+    async def send_whole(self, status: int, headers: Fields, body: bytes) -> None:
+        """The same, past everybody who might want to change it."""
+
     def frame(self, count: int) -> tuple[bytes, bytes]:
         """Tell the server of `count` body bytes; return what goes around them."""
 
@@ -54,13 +60,16 @@ An integration has a function `connect(send)`, which returns a `Connection`, or 
 few words why there is none.
 """
 
-_PASS_THROUGH: Final = {
-    # Wrappers of `send` that hand on every message that carries a body as it is, and
-    # the name under which they keep the `send` they wrap. Behind any other wrapper we
-    # must not look: it may be there to change the body.
+_TRANSPARENT: Final = {
+    # Wrappers of `send` that hand on every message as it is, and the name under which
+    # they keep the `send` they wrap.
     "starlette.middleware.errors:ServerErrorMiddleware.__call__.<locals>._send": "send",
     "starlette._exception_handler:"
     "wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender": "send",
+}
+_PASS_THROUGH: Final = _TRANSPARENT | {
+    # Those that hand on as they are at least the messages that carry a body. Behind
+    # any other we must not look: it may be there to change the body.
     "starlette.middleware.sessions:SessionMiddleware.__call__.<locals>.send_wrapper": (
         "send"
     ),
@@ -102,15 +111,39 @@ def _unwrap(send: Any) -> Any:
     """The innermost `send` that can be reached through pass-through wrappers."""
     while type(send) is not MethodType:
         function = getattr(send, "func", send)  # functools.partial
-        kept = _PASS_THROUGH.get(_name(function))
-        if kept is None:
-            return send
         if function is not send:
+            kept = _PASS_THROUGH.get(_name(function))
+            if kept is None:
+                return send
             send = send.keywords[kept]
         else:
-            cells = dict(zip(send.__code__.co_freevars, send.__closure__, strict=True))
-            send = cells[kept].cell_contents
+            cell = _cell(send, _PASS_THROUGH)
+            if cell < 0:
+                return send
+            send = send.__closure__[cell].cell_contents
     return send
+
+
+def behind_transparent(send: Any) -> Any:
+    """The innermost `send` behind wrappers that change nothing at all."""
+    while type(send) is FunctionType:
+        cell = _transparent_cells.get(send.__code__)
+        if cell is None:
+            cell = _transparent_cells[send.__code__] = _cell(send, _TRANSPARENT)
+        if cell < 0:
+            return send
+        assert send.__closure__ is not None
+        send = send.__closure__[cell].cell_contents
+    return send
+
+
+_transparent_cells: dict[CodeType, int] = {}
+
+
+def _cell(function: Any, wrappers: Mapping[str, str]) -> int:
+    """The cell of its closure in which a known wrapper keeps `send`, or -1."""
+    kept = wrappers.get(_name(function))
+    return -1 if kept is None else function.__code__.co_freevars.index(kept)
 
 
 def _name(function: Any) -> str:

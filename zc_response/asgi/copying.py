@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from zc_response.asgi.messages import Send
@@ -15,9 +15,11 @@ _T = TypeVar("_T")
 
 
 class InThread(Protocol):
-    """Runs a function in a worker thread: `asyncio.to_thread`, anyio's `run_sync`."""
+    """Runs a function in a thread that may wait for the disk of one filesystem."""
 
-    async def __call__(self, function: Callable[..., _T], /, *args: Any) -> _T:
+    async def __call__(
+        self, filesystem: Hashable, function: Callable[..., _T], /, *args: Any
+    ) -> _T:
         """The function's result."""
 
 
@@ -39,5 +41,7 @@ async def copy_body(
             await pass_on(segment)
             continue
         cursor = Cursor(segment)
+        filesystem = cursor.source.facts.device
         while cursor.left:
-            await pass_on(await in_thread(read, cursor, policy.copy_bytes))
+            data = await in_thread(filesystem, read, cursor, policy.copy_bytes)
+            await pass_on(data)

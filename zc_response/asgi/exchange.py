@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from zc_response.asgi.connections import Connection
 from zc_response.asgi.copying import copy_body
+from zc_response.asgi.elsewhere import asyncio_in_thread, elsewhere
 from zc_response.asgi.messages import (
     PATHSEND,
+    POLICY,
     SEGMENTS,
     ZEROCOPYSEND,
     Message,
     Send,
 )
-from zc_response.errors import DisconnectedError, TransferError
+from zc_response.errors import DisconnectedError, StalledError, TransferError
 from zc_response.guards import COUNT
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.sources import FileSource
+from zc_response.sources import FileSource, open_files, place_of
 from zc_response.transmit import Transfer, choose, drive
 
 
@@ -57,24 +59,50 @@ class Exchange:
         if self._busy:
             raise RuntimeError("a file is being sent; await that `send` first")
         kind = message["type"]
-        if kind == PATHSEND:
+        if kind == "http.response.start" and self._start is None:
+            self._status = message["status"]
+            self._owed = _content_length(message)
+            if self._owed is None:
+                await self._send(message)
+            else:
+                self._start = message
+        elif kind == "http.response.body":
+            await self._body(message)
+        elif kind == PATHSEND:
             await self._pathsend(message)
         elif kind == ZEROCOPYSEND:
             await self._zerocopysend(message)
-        elif kind == "http.response.start" and self._start is None:
-            await self._hold(message)
         else:
-            if kind == "http.response.body" and self._owed is not None:
-                self._owed -= len(message.get("body", b""))
             await self.release_start()
             await self._send(message)
 
-    async def _hold(self, start: Message) -> None:
-        self._status = start["status"]
-        self._owed = _content_length(start)
-        self._start = start
-        if self._owed is None:
+    async def _body(self, message: Message) -> None:
+        """Pass body bytes on, together with the start if they are all there is."""
+        size = len(message.get("body", b""))
+        if self._owed is not None:
+            self._owed -= size
+        start = self._start
+        if (
+            start is not None
+            and 0 < size <= self._policy.small_bytes
+            and not message.get("more_body", False)
+            and not self._connection.bodiless(self._status)
+        ):
+            self._start = None
+            await self._connection.send_together(self._send, start, message)
+        else:
             await self.release_start()
+            await self._send(message)
+
+    @property
+    def untouched_connection(self) -> Connection | None:
+        """The connection, as long as no message of the response has come."""
+        return None if self._busy or self._status else self._connection
+
+    @property
+    def is_holding(self) -> bool:
+        """True while a start message is held back."""
+        return self._start is not None
 
     async def release_start(self) -> None:
         """Let the server have the start message, if it is still held back."""
@@ -85,11 +113,25 @@ class Exchange:
     async def _pathsend(self, message: Message) -> None:
         segments = message.get(SEGMENTS)
         if segments is not None:
+            self._policy = message.get(POLICY, self._policy)
             await self._deliver(segments, message["path"], more_body=False)
             return
-        with FileSource.open(message["path"]) as source:
+        with await self._open(message["path"]) as source:
             piece = Slice(source, 0, source.facts.size)
             await self._deliver([piece], source.path, more_body=False)
+
+    async def _open(self, path: str) -> FileSource:
+        """A share of the file that an application has named."""
+        files = open_files(self._policy.open_files, self._policy.open_files_idle)
+        source = files.fresh(path)
+        if source is None:
+            source = await elsewhere(
+                place_of(path),
+                partial(files.open, path),
+                timeout=self._policy.stall_timeout,
+                discard=FileSource.release,
+            )
+        return source
 
     async def _zerocopysend(self, message: Message) -> None:
         file = message["file"]
@@ -150,9 +192,8 @@ class Exchange:
                 if access.socket is None:
                     await self._copy(segments, tally)
                 else:
-                    transfer = Transfer(segments, access, self._policy, tally)
-                    await self._run(transfer, count, tally)
-        except DisconnectedError:
+                    await self._run(Transfer(segments, access, self._policy, tally))
+        except (DisconnectedError, StalledError):
             return False
         finally:
             self._busy = False
@@ -160,29 +201,31 @@ class Exchange:
 
     async def _copy(self, segments: Sequence[Segment], tally: Tally) -> None:
         await self.release_start()
-        await copy_body(self._send, segments, tally, self._policy, asyncio.to_thread)
+        await copy_body(self._send, segments, tally, self._policy, asyncio_in_thread)
 
-    async def _run(self, transfer: Transfer, count: int, tally: Tally) -> None:
+    async def _run(self, transfer: Transfer) -> None:
         """Carry out a transfer; whatever goes wrong ends the connection with it."""
         connection = self._connection
         try:
-            start, self._start = self._start, None
-            if start is not None:
-                transfer.head = await connection.head(self._send, start)
-            before, transfer.tail = connection.frame(count)
-            transfer.head += before
-            await drive(transfer.steps(), transfer.fileno(), tally)
+            try:
+                start, self._start = self._start, None
+                if start is not None:
+                    transfer.head = await connection.head(self._send, start)
+                before, transfer.tail = connection.frame(transfer.tally.promised)
+                transfer.head += before
+            except BaseException:
+                transfer.abort()
+                transfer.close()
+                raise
+            await drive(transfer)
         except BaseException:
-            transfer.abort()
             connection.abort()
             raise
-        finally:
-            transfer.close()
 
 
 def _content_length(start: Message) -> int | None:
     for name, value in start.get("headers", ()):
-        if name.lower() == b"content-length" and value.isdigit():
+        if len(name) == 14 and name.lower() == b"content-length" and value.isdigit():
             return int(value)
     return None
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any, Final
 
-from zc_response.asgi.connections import find_connection
+from zc_response.asgi.connections import (
+    Connection,
+    behind_transparent,
+    find_connection,
+)
 from zc_response.asgi.exchange import Exchange
 from zc_response.asgi.messages import (
     EXTENSION,
@@ -40,10 +45,16 @@ class ZeroCopyMiddleware:
             await self.app(scope, receive, send)
         else:
             await self.app(scope, receive, exchange.send)
-            await exchange.release_start()
+            if exchange.is_holding:
+                await exchange.release_start()
 
 
-_OFFERS: Final = frozenset((EXTENSION, PATHSEND, ZEROCOPYSEND))
+_OFFERED: Final[dict[str, Any]] = {
+    EXTENSION: {"obstacle": ""},
+    PATHSEND: {},
+    ZEROCOPYSEND: {},
+}
+_OFFERS: Final = frozenset(_OFFERED)
 
 
 def offer(scope: Scope, send: Send, policy: Policy) -> tuple[Scope, Exchange | None]:
@@ -59,9 +70,25 @@ def offer(scope: Scope, send: Send, policy: Policy) -> tuple[Scope, Exchange | N
         connection, obstacle = find_connection(send)
     else:
         connection, obstacle = None, "switched off"
-    offers: dict[str, Any] = {EXTENSION: {"obstacle": obstacle}}
-    exchange = None
-    if connection is not None and not obstacle:
-        offers |= {PATHSEND: {}, ZEROCOPYSEND: {}}
+    if connection is None or obstacle:
+        offers: dict[str, Any] = {EXTENSION: {"obstacle": obstacle}}
+        exchange = None
+    else:
+        offers = _OFFERED
         exchange = Exchange(connection, send, policy)
     return {**scope, "extensions": {**extensions, **offers}}, exchange
+
+
+def shortcut(send: Send, status: int) -> Connection | None:
+    """The connection, if nobody on the way to it would see or change a response."""
+    inner = behind_transparent(send)
+    if type(inner) is not MethodType:
+        return None
+    if type(inner.__self__) is Exchange:
+        connection = inner.__self__.untouched_connection
+    else:
+        connection, obstacle = find_connection(inner)
+        connection = None if obstacle else connection
+    if connection is None or connection.bodiless(status):
+        return None
+    return connection

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Coroutine, MutableMapping
 from typing import Any, Final, NamedTuple
 
 from zc_response.asgi.copying import InThread, copy_body
 from zc_response.asgi.messages import (
     EXTENSION,
     PATHSEND,
+    POLICY,
     SEGMENTS,
     ZEROCOPYSEND,
+    Fields,
     Message,
     Scope,
     Send,
 )
+from zc_response.asgi.middleware import offer, shortcut
 from zc_response.guards import COUNT
 from zc_response.planning import Plan, Segment, Slice
 from zc_response.policy import Policy
-from zc_response.report import Tally
+from zc_response.report import Tally, is_wanted
 from zc_response.sources import FileSource
-from zc_response.transmit import Strategy
+from zc_response.transmit import Strategy, gather, gather_at_once, source_of
 
 _CONDITIONS: Final = frozenset(
     (
@@ -53,16 +56,17 @@ def has_zero_copy(scope: Scope, policy: Policy) -> bool:
 
 
 class Answer(NamedTuple):
-    """A plan, and its header fields as ASGI wants them."""
+    """A plan, its header fields as ASGI wants them, and its body's length in bytes."""
 
     plan: Plan
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Fields
+    length: int
 
     @classmethod
     def of(cls, plan: Plan) -> Answer:
         """The answer that sends `plan`."""
         fields = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in plan.headers]
-        return cls(plan, tuple(fields))
+        return cls(plan, tuple(fields), len(plan))
 
 
 async def respond(
@@ -78,21 +82,83 @@ async def respond(
     `path` names the file, in reports and to servers that open it themselves. The
     plan's sources stay the caller's: they must be open until this returns.
     """
-    plan = answer.plan
-    await send(
-        {
-            "type": "http.response.start",
-            "status": plan.status,
-            "headers": list(answer.headers),  # middleware may change its list
-        }
-    )
+    await send(_start(answer))
+    segments = answer.plan.segments
     offers = scope.get("extensions") or {}
-    if not plan.segments:
+    if not segments:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     elif policy.zero_copy and _is_hooked(offers):
-        await send({"type": PATHSEND, "path": path, SEGMENTS: plan.segments})
+        carried = {SEGMENTS: segments, POLICY: policy}
+        await send({"type": PATHSEND, "path": path, **carried})
     else:
-        await _respond_without_hook(offers, send, plan, path, policy, in_thread)
+        await _respond_without_hook(offers, send, answer.plan, path, policy, in_thread)
+
+
+def respond_at_once(
+    send: Send, answer: Answer, policy: Policy
+) -> Coroutine[Any, Any, None] | None:
+    """The sending of a small answer past everybody who only watches.
+
+    For a response after which the application does nothing more. None if there is
+    something to wait for, or somebody who wants to see or change the messages.
+    """
+    if not is_small(answer, policy) or not policy.zero_copy or is_wanted():
+        return None
+    connection = shortcut(send, answer.plan.status)
+    if connection is None:
+        return None
+    body = gather_at_once(answer.plan.segments)
+    if body is None:
+        return None
+    return connection.send_whole(answer.plan.status, answer.headers, body)
+
+
+async def respond_small(
+    scope: Scope,
+    send: Send,
+    answer: Answer,
+    path: str,
+    policy: Policy,
+    in_thread: InThread,
+) -> None:
+    """Send an answer whose body is read first, so that it can leave in one write."""
+    _, exchange = offer(scope, send, policy)
+    if exchange is not None:
+        send = exchange.send
+    with Tally(
+        path=path,
+        status=answer.plan.status,
+        promised=answer.length,
+        strategy=Strategy.COPY,
+        reason="small" if policy.zero_copy else "switched off",
+        guard=COUNT,
+    ) as tally:
+        segments = answer.plan.segments
+        body = gather_at_once(segments)
+        if body is None:
+            slices = (piece for piece in segments if isinstance(piece, Slice))
+            filesystem = source_of(next(slices)).facts.device
+            body = await in_thread(filesystem, gather, segments)
+        await send(_start(answer))
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        tally.sent = answer.length
+
+
+def is_small(answer: Answer, policy: Policy) -> bool:
+    """True if a body costs less to read than to send by reference.
+
+    One that has to be paced goes by reference whatever its size: only there does the
+    kernel's pace belong to one response.
+    """
+    return 0 < answer.length <= policy.small_bytes and not policy.max_rate
+
+
+def _start(answer: Answer) -> Message:
+    return {
+        "type": "http.response.start",
+        "status": answer.plan.status,
+        "headers": list(answer.headers),  # middleware may change its list
+    }
 
 
 def _is_hooked(offers: MutableMapping[str, Any]) -> bool:

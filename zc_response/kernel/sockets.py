@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
@@ -84,7 +85,59 @@ def abort(sock: Socket) -> None:
         pass
 
 
+def reset(sock: Socket) -> None:
+    """Send RST now, though other descriptors of the connection are still open.
+
+    connect(2) to AF_UNSPEC dissolves a TCP connection and drops what is queued. Nobody
+    who still holds a descriptor can send on it any more.
+    """
+    if _connect is not None:
+        _connect(sock.fileno(), bytes(16), 16)  # AF_UNSPEC is 0
+
+
+_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
+
+
+def unsent_limit(sock: Socket) -> int | None:
+    """The socket's own bound on unsent bytes; 0 if it has none, None if it is not TCP.
+
+    TCP_NOTSENT_LOWAT (tcp(7)): while more than this is queued and not yet sent, the
+    socket counts as full. It does not bound what is sent and not yet acknowledged:
+    that is the peer's window.
+    """
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT)
+    except OSError:
+        return None
+
+
+def limit_unsent(sock: Socket, count: int) -> None:
+    """Bound what is queued on the socket and not yet sent, in bytes."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, count)
+    except OSError:  # gone, or not TCP
+        pass
+
+
+_MAX_PACING_RATE: Final = 47  # asm-generic/socket.h
+_UNPACED: Final = struct.pack("Q", 2**64 - 1)
+
+
+def pace(sock: Socket, rate: int) -> None:
+    """Have the kernel send at most `rate` bytes a second; 0 for no limit.
+
+    SO_MAX_PACING_RATE (socket(7)): TCP spaces its segments by itself, with or without
+    the fq scheduler. A UNIX socket takes the option and does nothing.
+    """
+    value = struct.pack("Q", rate) if rate else _UNPACED
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _MAX_PACING_RATE, value)
+    except OSError:
+        pass
+
+
 if sys.platform == "linux":
+    _connect = ctypes.CDLL(None).connect
 
     def sendfile(out_fd: int, in_fd: int, offset: int, count: int) -> int:
         """Queue up to `count` bytes of a file on a socket by reference (sendfile(2)).
@@ -97,6 +150,7 @@ if sys.platform == "linux":
         return os.sendfile(out_fd, in_fd, offset, min(count, SENDFILE_MAX))
 
 else:
+    _connect = None
 
     def sendfile(out_fd: int, in_fd: int, offset: int, count: int) -> int:
         """Decline: elsewhere the call has other semantics, so bodies are copied."""

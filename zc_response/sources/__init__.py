@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from zc_response.sources.cache import OpenFiles, open_files
 from zc_response.sources.file import Facts, FileSource
+from zc_response.sources.places import place_of
 from zc_response.sources.root import Root
 
-__all__ = ["Facts", "FileSource", "OpenFiles", "Root", "open_files"]
+__all__ = ["Facts", "FileSource", "OpenFiles", "Root", "open_files", "place_of"]

@@ -56,10 +56,11 @@ class FileSource:
     number reused, while anything can still send from it. A closed source has the
     descriptor -1: a number that no call can mistake for another file.
 
-    `memo` is for what callers work out from the facts, and would work out again.
+    `status` is what fstat(2) said when it was opened. `memo` is for what callers work
+    out from the facts, and would work out again.
     """
 
-    __slots__ = ("_fd", "_lock", "_shares", "facts", "memo", "path")
+    __slots__ = ("_fd", "_lock", "_shares", "facts", "memo", "path", "status")
 
     def __init__(self, fd: int, path: str) -> None:
         """Take over `fd`. Raises `SourceError` (and closes `fd`) if it cannot serve."""
@@ -69,7 +70,8 @@ class FileSource:
         self.path = path
         self.memo: dict[object, Any] = {}
         try:
-            self.facts = _facts(fd, path)
+            self.status = os.fstat(fd)
+            self.facts = _facts(fd, path, self.status)
         except OSError as exc:
             self.release()
             raise source_error(exc, path) from exc
@@ -156,8 +158,7 @@ class FileSource:
             self._fd = -1
 
 
-def _facts(fd: int, path: str) -> Facts:
-    status = os.fstat(fd)
+def _facts(fd: int, path: str, status: os.stat_result) -> Facts:
     if not stat.S_ISREG(status.st_mode):
         raise NotRegularFileError(errno.EINVAL, _not_regular(status.st_mode), path)
     filesystem = files.filesystem(fd)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from zc_response.transmit.access import Access, open_access
 from zc_response.transmit.asyncio_driver import drive
 from zc_response.transmit.choose import Choice, Strategy, choose
-from zc_response.transmit.copy import read
-from zc_response.transmit.steps import Cursor
+from zc_response.transmit.copy import gather, gather_at_once, read
+from zc_response.transmit.steps import Cursor, source_of
 from zc_response.transmit.transfer import Transfer
 
 __all__ = [
@@ -22,6 +22,9 @@ __all__ = [
     "Transfer",
     "choose",
     "drive",
+    "gather",
+    "gather_at_once",
     "open_access",
     "read",
+    "source_of",
 ]

@@ -1,11 +1,13 @@
-"""The driver of asyncio and uvloop: steps run in a callback, never in a task.
+"""The driver of asyncio and uvloop: steps run in callbacks, never in a task.
 
 Only public loop methods are used. The socket is a duplicate, because a loop refuses
 to watch the descriptor of its own transport. The writer is registered once and stays
-until the end: both loops are level-triggered, so a callback that did one step is
-called again in the next round of the loop if there is room for another, and everybody
-else has had a turn in between. A full socket and a turn given away are therefore the
-same to this driver: it returns.
+while the socket is all that is waited for: both loops are level-triggered, so it calls
+again in each round in which there is room.
+
+A step that may have to wait for a disk is taken in a thread of that filesystem. As
+long as it is there the loop watches nothing and touches nothing of the transfer; if
+the transfer is given up meanwhile, it is closed when the thread comes back.
 
 `loop.sendfile` is not used: uvloop has none, and CPython's fallback has sent wrong
 bytes (3.12 and 3.13).
@@ -14,66 +16,258 @@ bytes (3.12 and 3.13).
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
-from typing import Final
+from collections.abc import Hashable
+from enum import Enum, auto
+from typing import Final, Protocol
 
+from zc_response.errors import FilesystemTimeoutError, StalledError
 from zc_response.report import Tally
+from zc_response.threads import lane
 from zc_response.transmit.steps import Steps, Want
+from zc_response.transmit.turns import turns_of
 
-TURN_SECONDS: Final = 0.0005
-"""How long one transfer goes on while others wait: with the step that oversteps it,
-less than a millisecond from the page cache."""
+AWAY_SECONDS: Final = 0.05
+"""How long a transfer goes on in its thread before it looks after the loop again."""
+LOOKS: Final = 4
+"""How often it is looked, during the stall timeout, whether anything has moved."""
 
 
-async def drive(steps: Steps, fd: int, tally: Tally) -> None:
-    """Run `steps` to their end, waiting for `fd` in between.
+class Job(Protocol):
+    """What the driver needs of a transfer."""
 
-    Raises what the steps raise. When cancelled, the steps have ended and `fd` is no
-    longer watched before the cancellation goes on.
+    tally: Tally
+    stall_timeout: float
+
+    @property
+    def filesystem(self) -> Hashable:
+        """Whose threads take the steps that may wait for a disk."""
+
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+
+    def steps(self) -> Steps:
+        """All of the work."""
+
+    def abort(self) -> None:
+        """Have the connection end with RST when the job is closed."""
+
+    def reset(self) -> None:
+        """Have the connection end with RST at once."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+async def drive(job: Job) -> None:
+    """Take the steps of `job` to their end, and close it.
+
+    Raises what the steps raise, and StalledError if there was no progress for
+    `job.stall_timeout` seconds; the job has been aborted then, as when this is
+    cancelled. No step is taken after that, and its descriptors are closed, unless a
+    step is waiting for a disk: then as soon as that returns.
     """
-    pump = _Pump(steps, tally)
-    if pump.advance():
-        return
-    loop = asyncio.get_running_loop()
-    pump.done = loop.create_future()
-    loop.add_writer(fd, pump)
+    pump = _Pump(job)
     try:
-        await pump.done
-    finally:
-        # Always before the descriptor is closed: uvloop forgets one only by this.
-        loop.remove_writer(fd)
+        pump.start()
+        if pump.done is not None:
+            await pump.done
+    except BaseException as exc:
+        pump.finish(exc)
+        raise
+
+
+class _State(Enum):
+    READY = auto()
+    """It has its turn, or is waiting for it."""
+    FULL = auto()
+    """The loop watches the socket."""
+    AWAY = auto()
+    """A thread takes its steps."""
+    OVER = auto()
 
 
 class _Pump:
-    """Takes a turn each time it is called, and resolves `done` after the last."""
+    """Takes a job's turns and resolves `done` after the last, if anybody waits."""
 
-    __slots__ = ("cpu_seconds", "done", "steps", "tally")
+    __slots__ = (
+        "_cpu_seconds",
+        "_error",
+        "_fd",
+        "_job",
+        "_loop",
+        "_moved",
+        "_moved_at",
+        "_state",
+        "_steps",
+        "_timer",
+        "_turns",
+        "_watched",
+        "done",
+    )
 
-    done: asyncio.Future[None]
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._steps = job.steps()
+        self._loop = asyncio.get_running_loop()
+        self._turns = turns_of(self._loop)
+        self._state = _State.READY
+        self._fd = job.fileno()
+        self._watched = False
+        self._cpu_seconds = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._error: BaseException | None = None
+        self.done: asyncio.Future[None] | None = None
 
-    def __init__(self, steps: Steps, tally: Tally) -> None:
-        self.steps = steps
-        self.tally = tally
-        self.cpu_seconds = 0.0
+    def start(self) -> None:
+        """Take the first turn; `done` is None if that was enough."""
+        self._turns.take(self._turn)
+        if self._state is not _State.OVER:
+            self.done = self._loop.create_future()
+            self._expect_progress()
+        elif self._error is not None:
+            raise self._error
 
-    def __call__(self) -> None:
-        if self.done.done():  # cancelled; the writer goes in a moment
-            return
-        try:
-            if self.advance():
-                self.done.set_result(None)
-        except Exception as exc:
-            self.done.set_exception(exc)
+    # Turns -------------------------------------------------------------------------
 
-    def advance(self) -> bool:
-        """Take steps until one has to wait or the turn is over; True after the last."""
+    def _turn(self, until: float) -> bool:
+        """Take steps until `until`, or one has to wait. True: it wants another turn."""
+        if self._state is not _State.READY:  # given up while it was in the queue
+            return False
         began = time.thread_time()
-        over = time.monotonic() + TURN_SECONDS
+        want: Want | None = None
         try:
-            for want in self.steps:
-                if want is Want.WRITABLE or time.monotonic() > over:
-                    return False
-            return True
+            for want in self._steps:
+                if want is not Want.TURN or time.monotonic() > until:
+                    break
+            else:
+                want = None
+        except Exception as exc:
+            self.finish(exc)
+            return False
         finally:
-            self.cpu_seconds += time.thread_time() - began
-            self.tally.cpu_seconds = self.cpu_seconds
+            self._account(time.thread_time() - began)
+        return self._go_on(want)
+
+    def _go_on(self, want: Want | None) -> bool:
+        """Arrange for what is wanted next; True if it is another turn."""
+        if want is Want.TURN:
+            self._state = _State.READY
+            return True
+        if want is Want.WRITABLE:
+            self._state = _State.FULL
+            self._watch()
+        elif want is Want.DISK:
+            self._state = _State.AWAY
+            self._unwatch()
+            lane(self._job.filesystem).submit(self._away)
+        else:
+            self.finish(None)
+        return False
+
+    def _writable(self) -> None:
+        if self._state is _State.FULL:  # else the turn that this asks for is to come
+            self._state = _State.READY
+            self._turns.take(self._turn)
+
+    def _account(self, seconds: float) -> None:
+        self._cpu_seconds += seconds
+        self._job.tally.cpu_seconds = self._cpu_seconds
+
+    # In a thread -------------------------------------------------------------------
+
+    def _away(self) -> None:
+        """Take steps, in a thread, as long as each may wait for a disk."""
+        began = time.thread_time()
+        until = time.monotonic() + AWAY_SECONDS
+        want: Want | None = None
+        error: Exception | None = None
+        try:
+            for want in self._steps:
+                if want is Want.WRITABLE or time.monotonic() > until:
+                    break
+                if self._state is _State.OVER:
+                    break
+            else:
+                want = None
+        except Exception as exc:
+            error = exc
+        self._account(time.thread_time() - began)
+        try:
+            self._loop.call_soon_threadsafe(self._back, want, error)
+        except RuntimeError:  # the loop is closed: there is nobody else to do it
+            self._job.close()
+
+    def _back(self, want: Want | None, error: Exception | None) -> None:
+        if self._state is _State.OVER:
+            self._job.close()
+        elif error is not None:
+            self.finish(error)
+        else:
+            self._state = _State.READY
+            if self._go_on(want):
+                self._turns.take(self._turn)
+
+    # Watching ----------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        if not self._watched:
+            self._loop.add_writer(self._fd, self._writable)
+            self._watched = True
+
+    def _unwatch(self) -> None:
+        """Always before the descriptor is closed: uvloop forgets one only by this."""
+        if self._watched:
+            self._loop.remove_writer(self._fd)
+            self._watched = False
+
+    def _expect_progress(self) -> None:
+        self._moved, self._moved_at = self._job.tally.sent, time.monotonic()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        timeout = self._job.stall_timeout
+        if timeout:
+            self._timer = self._loop.call_later(timeout / LOOKS, self._look)
+
+    def _look(self) -> None:
+        """Give it up if nothing has moved for too long."""
+        now, sent = time.monotonic(), self._job.tally.sent
+        if sent != self._moved:
+            self._moved, self._moved_at = sent, now
+        if now - self._moved_at < self._job.stall_timeout:
+            self._look_again()
+        else:
+            self.finish(self._stalled())
+
+    def _stalled(self) -> Exception:
+        seconds = f"{self._job.stall_timeout:g} s"
+        if self._state is _State.AWAY:
+            reason = f"the filesystem has not answered for {seconds}"
+            return FilesystemTimeoutError(errno.ETIMEDOUT, reason, self._job.tally.path)
+        return StalledError(f"the client took nothing for {seconds}")
+
+    # The end -----------------------------------------------------------------------
+
+    def finish(self, error: BaseException | None) -> None:
+        """End it, whole or because of an error; once it is over, nothing happens."""
+        if self._state is _State.OVER:
+            return
+        is_away = self._state is _State.AWAY
+        self._state = _State.OVER
+        self._unwatch()
+        if self._timer is not None:
+            self._timer.cancel()
+        if error is not None:
+            self._job.abort()
+        if is_away:
+            self._job.reset()  # the thread still holds a descriptor
+        else:
+            self._job.close()
+        self._error = error
+        if self.done is not None and not self.done.done():
+            if error is None:
+                self.done.set_result(None)
+            else:
+                self.done.set_exception(error)

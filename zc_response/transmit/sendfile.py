@@ -5,12 +5,18 @@ keeps the loop for up to 2 GiB. A short count is not yet "full": since Linux 4.3
 call may return early for no reason, so only EAGAIN says that the socket must be
 waited for. A count of 0 is the end of the file: if bytes are still owed, the file has
 shrunk and the framing of this connection is past repair.
+
+Pages that are not in memory are read inside the call. Such a step is taken elsewhere,
+and a smaller one: the kernel reads ahead of it, but no further than the client asks.
 """
 
 from __future__ import annotations
 
+import time
+
 from zc_response.errors import TruncatedError
 from zc_response.kernel import sockets
+from zc_response.transmit.residency import is_resident
 from zc_response.transmit.steps import (
     Cursor,
     Line,
@@ -22,22 +28,34 @@ from zc_response.transmit.steps import (
 
 
 def sendfile(line: Line, cursor: Cursor) -> Steps:
-    """Send what is left of a slice, at most `line.step_bytes` a step."""
-    out, tally = line.socket.fileno(), line.tally
+    """Send what is left of a slice, a step at a time."""
+    out, tally, pace, source = (
+        line.socket.fileno(),
+        line.tally,
+        line.pace,
+        cursor.source,
+    )
     while cursor.left:
-        asked = min(cursor.left, line.step_bytes)
+        asked = min(cursor.left, pace.step)
+        cold = not is_resident(source, cursor.offset, asked)
+        if cold:
+            asked = min(asked, line.cold_bytes)
+            yield Want.DISK
+        began = time.monotonic()
         try:
-            count = sockets.sendfile(out, cursor.source.fileno(), cursor.offset, asked)
+            count = sockets.sendfile(out, source.fileno(), cursor.offset, asked)
         except BlockingIOError:
-            yield Want.WRITABLE
+            yield line.is_full()
             continue
         except OSError as exc:
             if exc.errno in sockets.REFUSED:
                 raise RefusedError(f"sendfile: {exc.strerror}") from exc
             raise peer_gone(exc) from exc
         if count == 0:
-            raise TruncatedError(f"{cursor.source.path} ends at byte {cursor.offset}")
+            raise TruncatedError(f"{source.path} ends at byte {cursor.offset}")
         cursor.offset += count
         tally.sent += count
         if count == asked and cursor.left:
+            if not cold:
+                pace.stepped(time.monotonic() - began)
             yield Want.TURN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from enum import Enum, auto
 from typing import TypeAlias
@@ -9,8 +10,10 @@ from typing import TypeAlias
 from zc_response.errors import DisconnectedError
 from zc_response.kernel import sockets
 from zc_response.planning import Slice
+from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource
+from zc_response.transmit.pace import Pace
 
 
 class Want(Enum):
@@ -20,6 +23,9 @@ class Want(Enum):
     """The socket is full."""
     TURN = auto()
     """Nothing; but others have waited long enough."""
+    DISK = auto()
+    """To be somewhere else: the next step may have to wait for a disk. Whoever must
+    not wait has it taken in another thread."""
 
 
 Steps: TypeAlias = Iterator[Want]
@@ -53,27 +59,67 @@ class Cursor:
 
 
 class Line:
-    """The outgoing line of one transfer: its socket, its step size, its account."""
+    """The outgoing line of one transfer: its socket, its pace, its account."""
 
-    __slots__ = ("socket", "step_bytes", "tally")
+    __slots__ = ("_max_rate", "cold_bytes", "pace", "socket", "tally")
 
-    def __init__(self, sock: sockets.Socket, step_bytes: int, tally: Tally) -> None:
+    def __init__(self, sock: sockets.Socket, policy: Policy, tally: Tally) -> None:
         self.socket = sock
-        self.step_bytes = step_bytes
         self.tally = tally
+        self.pace = Pace(policy.step_bytes, policy.unsent_bytes, policy.unsent_max)
+        self.cold_bytes = min(policy.cold_bytes, policy.step_bytes)
+        self._max_rate = policy.max_rate
 
-    def write(self, data: bytes, *, more: bool) -> Steps:
-        """Send literal bytes; `more` says that others follow at once."""
+    def open(self) -> None:
+        """Set the socket up for a body of the size that the account promises.
+
+        The bound on unsent bytes is the connection's: what an earlier response on it
+        has found out about the client is kept.
+        """
+        if self._max_rate:
+            sockets.pace(self.socket, self._max_rate)
+        if self.tally.promised > self.pace.unsent:
+            known = sockets.unsent_limit(self.socket)
+            if known == 0:
+                sockets.limit_unsent(self.socket, self.pace.unsent)
+            elif known is not None:
+                self.pace.unsent = known
+
+    def close(self) -> Steps:
+        """Let what is paced leave at its pace before the connection is anyone else's.
+
+        With a bound of one byte, writable means that nothing is left unsent.
+        """
+        if self._max_rate:
+            sockets.limit_unsent(self.socket, 1)
+            yield Want.WRITABLE
+            sockets.pace(self.socket, 0)
+            sockets.limit_unsent(self.socket, self.pace.unsent)
+
+    def is_full(self) -> Want:
+        """What to wait for now that the socket takes no more."""
+        bound = self.pace.full(self.tally.sent, time.monotonic())
+        if bound is not None:
+            sockets.limit_unsent(self.socket, bound)
+        return Want.WRITABLE
+
+    def write(self, data: bytes, *, more: bool, counted: bool = True) -> Steps:
+        """Send literal bytes; `more` says that others follow at once.
+
+        `counted` ones are part of the body.
+        """
         view = memoryview(data)
         while view:
             try:
                 count = sockets.send(self.socket, view, more=more)
             except BlockingIOError:
-                yield Want.WRITABLE
+                yield self.is_full()
                 continue
             except OSError as exc:
                 raise peer_gone(exc) from exc
             view = view[count:]
+            if counted:
+                self.tally.sent += count
 
 
 def peer_gone(exc: OSError) -> Exception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from zc_response.kernel import sockets
@@ -28,17 +28,28 @@ class Transfer:
     It holds a share of each source until it is closed, so nothing that happens to the
     response that made the segments can take a descriptor away from under it. `head`
     and `tail` are what the server's framing puts around the body: they are sent, but
-    not counted as part of it.
+    not counted as part of it. `tally` is its account, and `stall_timeout` the seconds
+    without any progress after which a driver gives it up (0: never).
     """
 
-    __slots__ = ("_line", "_segments", "_sources", "head", "tail")
+    __slots__ = (
+        "_line",
+        "_segments",
+        "_sources",
+        "head",
+        "stall_timeout",
+        "tail",
+        "tally",
+    )
 
     def __init__(
         self, segments: Sequence[Segment], access: Access, policy: Policy, tally: Tally
     ) -> None:
         assert access.socket is not None
         self.head = self.tail = b""
-        self._line = Line(access.socket, policy.step_bytes, tally)
+        self.tally = tally
+        self.stall_timeout = policy.stall_timeout
+        self._line = Line(access.socket, policy, tally)
         self._segments = [segment for segment in segments if len(segment)]
         self._sources: list[FileSource] = []
         try:
@@ -53,20 +64,27 @@ class Transfer:
         """The descriptor to wait for."""
         return self._line.socket.fileno()
 
+    @property
+    def filesystem(self) -> Hashable:
+        """What stands for the filesystem whose threads may take a step."""
+        return self._sources[0].facts.device if self._sources else None
+
     def steps(self) -> Steps:
         """All of it, as steps; literal bytes wait for those that follow (MSG_MORE)."""
         line, tail = self._line, self.tail
         last = len(self._segments) - 1
+        line.open()
         if self.head:
-            yield from line.write(self.head, more=last >= 0 or bool(tail))
+            more = last >= 0 or bool(tail)
+            yield from line.write(self.head, more=more, counted=False)
         for index, segment in enumerate(self._segments):
             if isinstance(segment, bytes):
                 yield from line.write(segment, more=index < last or bool(tail))
-                line.tally.sent += len(segment)
             else:
                 yield from self._send(Cursor(segment))
         if tail:
-            yield from line.write(tail, more=False)
+            yield from line.write(tail, more=False, counted=False)
+        yield from line.close()
 
     def _send(self, cursor: Cursor) -> Steps:
         tally = self._line.tally
@@ -79,6 +97,10 @@ class Transfer:
     def abort(self) -> None:
         """Let the connection end with RST when the last descriptor of it is closed."""
         sockets.abort(self._line.socket)
+
+    def reset(self) -> None:
+        """Let the connection end with RST now, though a step may be under way."""
+        sockets.reset(self._line.socket)
 
     def close(self) -> None:
         """Give everything back: shares of sources, and the socket."""

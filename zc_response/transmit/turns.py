@@ -1,0 +1,73 @@
+"""Whose turn it is, where many transfers and everybody else share one loop.
+
+In one round of the loop all transfers together may take no more than a millisecond or
+so; then whoever came by another way (a new request, a timer) has the next round. A
+transfer that is ready when the time is used up waits in a queue, first come, first
+served. So no client starves, and a hundred downloads delay a quick request no longer
+than one does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+from weakref import WeakKeyDictionary
+
+ROUND_SECONDS: Final = 0.001
+"""What all transfers together may take of one round of the loop."""
+TURN_SECONDS: Final = 0.0005
+"""What one transfer may take of it, but for the step that oversteps it."""
+
+Turn = Callable[[float], bool]
+"""Takes steps until a moment of `time.monotonic`; True if it wants another turn."""
+
+
+class Turns:
+    """The turns of one loop."""
+
+    __slots__ = ("_loop", "_queue", "_scheduled", "_spent")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queue: deque[Turn] = deque()
+        self._spent = 0.0
+        self._scheduled = False
+
+    def take(self, turn: Turn) -> None:
+        """Let `turn` have its turn now if there is time left, else in its order."""
+        if self._queue or self._spent >= ROUND_SECONDS:
+            self._queue.append(turn)
+        else:
+            self._run(turn)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._next_round)
+
+    def _run(self, turn: Turn) -> None:
+        began = time.monotonic()
+        if turn(began + TURN_SECONDS):
+            self._queue.append(turn)
+        self._spent += time.monotonic() - began
+
+    def _next_round(self) -> None:
+        self._spent = 0.0
+        while self._queue and self._spent < ROUND_SECONDS:
+            self._run(self._queue.popleft())
+        # One more round even if the queue is empty: what was spent has to be forgotten.
+        self._scheduled = bool(self._queue or self._spent)
+        if self._scheduled:
+            self._loop.call_soon(self._next_round)
+
+
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+
+
+def turns_of(loop: asyncio.AbstractEventLoop) -> Turns:
+    """The turns of a loop."""
+    turns = _of_loops.get(loop)
+    if turns is None:
+        turns = _of_loops[loop] = Turns(loop)
+    return turns
