@@ -17,6 +17,7 @@ from zc_response.cli.bench.errors import BenchmarkError, MissingError
 
 MIB = 1 << 20
 RATE = 20 * MIB
+BURST = 0.25  # seconds' worth that the block layer lets pass after idleness
 DISK = 64 * MIB
 
 
@@ -26,7 +27,7 @@ def needs(kind: str, *, slow: bool = True) -> None:
         pytest.skip(f"no {kind} here: {missing}")
 
 
-def cold_file(disk: Disk, size: int = 6 * MIB) -> Path:
+def cold_file(disk: Disk, size: int = 10 * MIB) -> Path:
     """A file on that disk, and not in memory."""
     file = disk.path / "file"
     file.write_bytes(os.urandom(size))
@@ -48,8 +49,7 @@ def test_a_slow_disk_keeps_to_its_rate(tmp_path: Path, kind: str) -> None:
         file = cold_file(disk)
         expected = file.stat().st_size / RATE
 
-        # The block layer lets a tenth of a second's worth pass after idleness.
-        assert expected - 0.12 < seconds_to_read(file) < expected + 1
+        assert expected - BURST < seconds_to_read(file) < expected + 2
         assert seconds_to_read(file) < expected / 2
     assert list(tmp_path.iterdir()) == []
 
@@ -62,7 +62,7 @@ def test_a_child_is_held_to_the_rate_as_well(tmp_path: Path) -> None:
         start = time.monotonic()
         subprocess.run(["cat", file], check=True, stdout=subprocess.DEVNULL)
 
-        assert time.monotonic() - start > file.stat().st_size / RATE - 0.12
+        assert time.monotonic() - start > file.stat().st_size / RATE - BURST
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "tmpfs"])
