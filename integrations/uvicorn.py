@@ -22,6 +22,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zc_response.asgi import Fields, Message, Send, ZeroCopyMiddleware
+from zc_response.errors import DisconnectedError
 from zc_response.policy import default_policy
 from zc_response.transmit import Access, open_access
 
@@ -189,7 +190,13 @@ class _CycleConnection:
 
     def access(self) -> Access:
         """The connection's socket, duplicated."""
-        return open_access(self._cycle.transport.get_extra_info("socket").fileno())
+        return open_access(self._fileno)
+
+    def _fileno(self) -> int:
+        if self.disconnected:
+            raise DisconnectedError("the client left")
+        number: int = self._cycle.transport.get_extra_info("socket").fileno()
+        return number
 
     def abort(self) -> None:
         """Drop the connection, and tell the cycle before the loop gets round to it."""

@@ -133,10 +133,11 @@ def nothing_outlives_the_session() -> Iterator[None]:
 
 
 def close_what_the_package_keeps_open() -> None:
-    """Empty the cache of open files, which lives as long as the process."""
-    module = sys.modules.get("zc_response.sources.cache")
-    if module is not None:
-        module.clear_all()
+    """End the threads that read files, and empty the cache of open ones."""
+    for name, close in (("threads", "close_all"), ("sources.cache", "clear_all")):
+        module = sys.modules.get(f"zc_response.{name}")
+        if module is not None:
+            getattr(module, close)()
 
 
 @pytest.fixture(autouse=True)

@@ -17,21 +17,27 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import time
 from collections.abc import Hashable
 from enum import Enum, auto
 from typing import Final, Protocol
 
-from zc_response.errors import FilesystemTimeoutError, StalledError
+from zc_response.errors import (
+    DisconnectedError,
+    FilesystemTimeoutError,
+    StalledError,
+)
 from zc_response.report import Tally
 from zc_response.threads import lane
 from zc_response.transmit.steps import Steps, Want
 from zc_response.transmit.turns import turns_of
+from zc_response.transmit.waiting import waiting_on
 
 AWAY_SECONDS: Final = 0.05
 """How long a transfer goes on in its thread before it looks after the loop again."""
-LOOKS: Final = 4
-"""How often it is looked, during the stall timeout, whether anything has moved."""
+PARK_SECONDS: Final = 1.0
+"""After so long a wait for its client a transfer gives its descriptor up."""
 
 
 class Job(Protocol):
@@ -44,11 +50,21 @@ class Job(Protocol):
     def filesystem(self) -> Hashable:
         """Whose threads take the steps that may wait for a disk."""
 
+    @property
+    def is_gone(self) -> bool:
+        """True if the connection was lost while the job was parked."""
+
     def fileno(self) -> int:
         """The descriptor to wait for."""
 
     def steps(self) -> Steps:
         """All of the work."""
+
+    def park(self) -> int:
+        """Give the descriptor up; another that may be watched, or -1."""
+
+    def unpark(self) -> None:
+        """Take a descriptor again."""
 
     def abort(self) -> None:
         """Have the connection end with RST when the job is closed."""
@@ -83,6 +99,8 @@ class _State(Enum):
     """It has its turn, or is waiting for it."""
     FULL = auto()
     """The loop watches the socket."""
+    PARKED = auto()
+    """The same, without a descriptor of its own."""
     AWAY = auto()
     """A thread takes its steps."""
     OVER = auto()
@@ -95,14 +113,16 @@ class _Pump:
         "_cpu_seconds",
         "_error",
         "_fd",
+        "_full_at",
         "_job",
         "_loop",
         "_moved",
         "_moved_at",
+        "_parked_on",
         "_state",
         "_steps",
-        "_timer",
         "_turns",
+        "_waiting",
         "_watched",
         "done",
     )
@@ -113,10 +133,8 @@ class _Pump:
         self._loop = asyncio.get_running_loop()
         self._turns = turns_of(self._loop)
         self._state = _State.READY
-        self._fd = job.fileno()
         self._watched = False
         self._cpu_seconds = 0.0
-        self._timer: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
         self.done: asyncio.Future[None] | None = None
 
@@ -125,7 +143,9 @@ class _Pump:
         self._turns.take(self._turn)
         if self._state is not _State.OVER:
             self.done = self._loop.create_future()
-            self._expect_progress()
+            self._moved, self._moved_at = self._job.tally.sent, time.monotonic()
+            self._waiting = waiting_on(self._loop)
+            self._waiting.add(self)
         elif self._error is not None:
             raise self._error
 
@@ -157,6 +177,7 @@ class _Pump:
             return True
         if want is Want.WRITABLE:
             self._state = _State.FULL
+            self._full_at = time.monotonic()
             self._watch()
         elif want is Want.DISK:
             self._state = _State.AWAY
@@ -202,17 +223,18 @@ class _Pump:
     def _back(self, want: Want | None, error: Exception | None) -> None:
         if self._state is _State.OVER:
             self._job.close()
-        elif error is not None:
+            return
+        self._state = _State.READY
+        if error is not None:
             self.finish(error)
-        else:
-            self._state = _State.READY
-            if self._go_on(want):
-                self._turns.take(self._turn)
+        elif self._go_on(want):
+            self._turns.take(self._turn)
 
     # Watching ----------------------------------------------------------------------
 
     def _watch(self) -> None:
         if not self._watched:
+            self._fd = self._job.fileno()
             self._loop.add_writer(self._fd, self._writable)
             self._watched = True
 
@@ -222,24 +244,18 @@ class _Pump:
             self._loop.remove_writer(self._fd)
             self._watched = False
 
-    def _expect_progress(self) -> None:
-        self._moved, self._moved_at = self._job.tally.sent, time.monotonic()
-        self._look_again()
-
-    def _look_again(self) -> None:
-        timeout = self._job.stall_timeout
-        if timeout:
-            self._timer = self._loop.call_later(timeout / LOOKS, self._look)
-
-    def _look(self) -> None:
-        """Give it up if nothing has moved for too long."""
+    def look(self) -> None:
+        """Give it up if nothing has moved for too long; park it after a while."""
         now, sent = time.monotonic(), self._job.tally.sent
         if sent != self._moved:
             self._moved, self._moved_at = sent, now
-        if now - self._moved_at < self._job.stall_timeout:
-            self._look_again()
-        else:
+        timeout = self._job.stall_timeout
+        if timeout and now - self._moved_at >= timeout:
             self.finish(self._stalled())
+        elif self._state is _State.PARKED and self._job.is_gone:
+            self.finish(DisconnectedError("the client left"))
+        elif self._state is _State.FULL and now - self._full_at >= PARK_SECONDS:
+            self._park()
 
     def _stalled(self) -> Exception:
         seconds = f"{self._job.stall_timeout:g} s"
@@ -248,20 +264,49 @@ class _Pump:
             return FilesystemTimeoutError(errno.ETIMEDOUT, reason, self._job.tally.path)
         return StalledError(f"the client took nothing for {seconds}")
 
+    def _park(self) -> None:
+        self._unwatch()
+        try:
+            self._parked_on = self._job.park()
+        except DisconnectedError as exc:
+            self.finish(exc)
+            return
+        if self._parked_on < 0:
+            self._full_at = math.inf  # it cannot be parked, so it is not tried again
+            self._watch()
+            return
+        self._state = _State.PARKED
+        if not self._waiting.park(self._parked_on, self):
+            self.ready()
+
+    def ready(self) -> None:
+        """What it has parked on is writable, or gone: take a turn and find out."""
+        if self._state is not _State.PARKED:
+            return
+        self._waiting.leave(self._parked_on, self)
+        try:
+            self._job.unpark()
+        except (DisconnectedError, OSError) as exc:
+            self.finish(exc)
+            return
+        self._state = _State.READY
+        self._turns.take(self._turn)
+
     # The end -----------------------------------------------------------------------
 
     def finish(self, error: BaseException | None) -> None:
         """End it, whole or because of an error; once it is over, nothing happens."""
-        if self._state is _State.OVER:
+        before, self._state = self._state, _State.OVER
+        if before is _State.OVER:
             return
-        is_away = self._state is _State.AWAY
-        self._state = _State.OVER
         self._unwatch()
-        if self._timer is not None:
-            self._timer.cancel()
+        if before is _State.PARKED:
+            self._waiting.leave(self._parked_on, self)
+        if self.done is not None:
+            self._waiting.discard(self)
         if error is not None:
             self._job.abort()
-        if is_away:
+        if before is _State.AWAY:
             self._job.reset()  # the thread still holds a descriptor
         else:
             self._job.close()

@@ -29,12 +29,7 @@ from zc_response.transmit.steps import (
 
 def sendfile(line: Line, cursor: Cursor) -> Steps:
     """Send what is left of a slice, a step at a time."""
-    out, tally, pace, source = (
-        line.socket.fileno(),
-        line.tally,
-        line.pace,
-        cursor.source,
-    )
+    source, tally, pace = cursor.source, line.tally, line.pace
     while cursor.left:
         asked = min(cursor.left, pace.step)
         cold = not is_resident(source, cursor.offset, asked)
@@ -43,6 +38,7 @@ def sendfile(line: Line, cursor: Cursor) -> Steps:
             yield Want.DISK
         began = time.monotonic()
         try:
+            out = line.socket.fileno()
             count = sockets.sendfile(out, source.fileno(), cursor.offset, asked)
         except BlockingIOError:
             yield line.is_full()

@@ -64,7 +64,7 @@ class Line:
     __slots__ = ("_max_rate", "cold_bytes", "pace", "socket", "tally")
 
     def __init__(self, sock: sockets.Socket, policy: Policy, tally: Tally) -> None:
-        self.socket = sock
+        self.socket = sock  # another one of the same connection after a long wait
         self.tally = tally
         self.pace = Pace(policy.step_bytes, policy.unsent_bytes, policy.unsent_max)
         self.cold_bytes = min(policy.cold_bytes, policy.step_bytes)

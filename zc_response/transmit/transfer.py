@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
+from zc_response.errors import DisconnectedError
 from zc_response.kernel import sockets
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
@@ -33,6 +35,7 @@ class Transfer:
     """
 
     __slots__ = (
+        "_fileno",
         "_line",
         "_segments",
         "_sources",
@@ -50,6 +53,7 @@ class Transfer:
         self.tally = tally
         self.stall_timeout = policy.stall_timeout
         self._line = Line(access.socket, policy, tally)
+        self._fileno = access.fileno
         self._segments = [segment for segment in segments if len(segment)]
         self._sources: list[FileSource] = []
         try:
@@ -94,8 +98,36 @@ class Transfer:
             tally.strategy, tally.reason = Strategy.COPY, str(refusal)
             yield from copy(self._line, cursor)
 
+    def park(self) -> int:
+        """Give the duplicate up for a long wait; the server's own number to watch.
+
+        Nothing is sent until `unpark`. -1 if there is nothing to come back to.
+        """
+        if self._fileno is None:
+            return -1
+        number = self._fileno()
+        self._line.socket.close()
+        return number
+
+    def unpark(self) -> None:
+        """Take a duplicate again. Raises DisconnectedError if the connection is gone,
+        and OSError if there is no descriptor left."""
+        assert self._fileno is not None
+        self._line.socket = sockets.duplicate(self._fileno())
+
+    @property
+    def is_gone(self) -> bool:
+        """True if the connection was lost while the transfer was parked."""
+        try:
+            return self._fileno is not None and self._fileno() < 0
+        except DisconnectedError:
+            return True
+
     def abort(self) -> None:
         """Let the connection end with RST when the last descriptor of it is closed."""
+        if self._line.socket.fileno() < 0:
+            with contextlib.suppress(DisconnectedError, OSError):
+                self.unpark()
         sockets.abort(self._line.socket)
 
     def reset(self) -> None:
