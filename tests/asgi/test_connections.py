@@ -44,6 +44,25 @@ def test_pipelined_requests_are_answered_in_order(hooked: Serve, file: Path) -> 
     assert bodies == [b"/one", CONTENT, CONTENT, b"/two"]
 
 
+def test_garbage_during_a_download_never_ends_up_in_its_body(
+    hooked: Serve, file: Path
+) -> None:
+    """What answers it comes after the body, or the body ends visibly."""
+    content = CONTENT * 8
+    file.write_bytes(content)
+    app = sending(start(content_length=len(content)), pathsend(file))
+    with hooked(app) as server, server.client(receive_buffer=16384) as client:
+        client.send()
+        eventually(lambda: server.uvicorn.server_state.tasks)
+        client.send_raw(b"\0garbage\r\n\r\n")
+        time.sleep(0.1)
+
+        answer = client.receive()
+
+    assert answer.body == content[: len(answer.body)]
+    assert answer.complete == (answer.body == content)
+
+
 def test_http_1_0_gets_the_body_and_the_end_of_the_connection(
     hooked: Serve, file: Path
 ) -> None:

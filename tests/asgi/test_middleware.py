@@ -216,10 +216,10 @@ def test_a_middleware_outside_that_changes_the_body_is_never_bypassed(
     plain: Serve, tmp_path: Path, reports: list[Report]
 ) -> None:
     path = tmp_path / "text"
-    path.write_bytes(b"quiet")
+    path.write_bytes(b"quiet" * 20_000)
     app = application(path, Unknown, ZeroCopyMiddleware)
     with plain(app) as server, server.client() as client:
-        assert client.get().body == b"QUIET"
+        assert client.get().body == b"QUIET" * 20_000
 
     assert [r.strategy for r in reports] == ["copy"]
     assert "Unknown" in reports[0].reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import inspect
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from starlette.staticfiles import StaticFiles as StockStaticFiles
 from starlette.testclient import TestClient
 
 from tests.live import HOOKED, STACKS, serve
-from zc_response import Report
+from zc_response import Policy, Report
 from zc_response.integrations.starlette import StaticFiles
 
 CONTENT = b"0123456789" * 1000
@@ -93,20 +92,31 @@ def test_everything_else_is_404(client: TestClient, path: str) -> None:
 
 
 def test_a_link_put_there_after_the_lookup_leads_nowhere(
-    client: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path,
 ) -> None:
-    real = StaticFiles.lookup_path
+    class Swapping(StaticFiles):
+        def file_response(self, *args: Any, **kwargs: Any) -> Response:
+            (root / "file.txt").unlink()
+            (root / "file.txt").symlink_to("../secret")
+            return super().file_response(*args, **kwargs)
 
-    def lookup(self: StaticFiles, path: str) -> tuple[str, os.stat_result | None]:
-        found = real(self, path)
-        (root / "file.txt").unlink()
-        (root / "file.txt").symlink_to("../secret")
-        return found
+    with mounted(Swapping(directory=root)) as client:
+        answer = client.get("/static/file.txt")
 
-    monkeypatch.setattr(StaticFiles, "lookup_path", lookup)
+    assert answer.status_code in (403, 404)
+    assert b"secret" not in answer.content
+    assert (root / "file.txt").read_text() == "secret"
+
+
+def test_a_link_put_there_after_a_visit_leads_nowhere(
+    client: TestClient, root: Path
+) -> None:
+    assert client.get("/static/file.txt").content == CONTENT
+    (root / "file.txt").unlink()
+    (root / "file.txt").symlink_to("../secret")
 
     answer = client.get("/static/file.txt")
-    assert answer.status_code in (403, 404)
+    assert answer.status_code == 404
     assert b"secret" not in answer.content
 
 
@@ -200,7 +210,10 @@ def test_a_subclass_may_add_fields_as_with_starlettes(root: Path) -> None:
 def test_on_a_live_server_static_files_leave_by_sendfile(
     root: Path, reports: list[Report], stack: tuple[str, str]
 ) -> None:
-    app = Starlette(routes=[Mount("/static", StaticFiles(directory=root, html=True))])
+    class ByReference(StaticFiles):
+        policy = Policy(small_bytes=0)
+
+    app = Starlette(routes=[Mount("/static", ByReference(directory=root, html=True))])
     http, loop = stack
     with serve(app, http=HOOKED[http], loop=loop) as server:
         with server.client() as client:
@@ -211,3 +224,17 @@ def test_on_a_live_server_static_files_leave_by_sendfile(
         ("sendfile", 200),
         ("sendfile", 404),
     ]
+
+
+@pytest.mark.parametrize("stack", STACKS, ids="-".join)
+def test_on_a_live_server_small_static_files_leave_with_their_head(
+    root: Path, reports: list[Report], stack: tuple[str, str]
+) -> None:
+    app = Starlette(routes=[Mount("/static", StaticFiles(directory=root, html=True))])
+    http, loop = stack
+    with serve(app, http=HOOKED[http], loop=loop) as server:
+        with server.client() as client:
+            assert client.get("/static/file.txt").body == CONTENT
+            assert client.get("/static/dir/").body == b"<h1>index</h1>"
+
+    assert [(r.strategy, r.reason) for r in reports] == [("copy", "small")] * 2
