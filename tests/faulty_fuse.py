@@ -27,6 +27,7 @@ class Faults:
         self.read_error_from: int | None = None
         self.data_ends_at: int | None = None
         self.seconds_per_read = 0.0
+        self.close_error = False
         self.hanging: frozenset[str] = frozenset()
         self.longest_hang = 20.0
         self._released = threading.Event()
@@ -36,6 +37,7 @@ class Faults:
         self.read_error_from = order["read_error_from"]
         self.data_ends_at = order["data_ends_at"]
         self.seconds_per_read = order["seconds_per_read"]
+        self.close_error = order["close_error"]
         self.hanging = frozenset(order["hanging"])
         self.longest_hang = order["longest_hang"]
 
@@ -100,6 +102,13 @@ class OneFile:
         """Nothing to open."""
         self._begin("open")
         return 0
+
+    def flush(self, _path: str, _fh: int) -> None:
+        """What each close(2) waits for; not told of unless something is wrong."""
+        if "flush" in self._faults.hanging:
+            self._begin("flush")
+        if self._faults.close_error:
+            raise OSError(errno.EIO, "bad sector")
 
     def read(self, _path: str, size: int, offset: int, _fh: int) -> bytes:
         """The bytes, if nothing is wrong with them."""

@@ -43,8 +43,11 @@ class Faults:
     """Reads find no data from here on, whatever size stat(2) tells."""
     seconds_per_read: float = 0.0
     """Each read of the daemon's takes so long: one is up to 128 KiB."""
+    close_error: bool = False
+    """EIO for every close(2) of the file."""
     hanging: tuple[str, ...] = ()
-    """Operations that do not return until `release`: read, open, getattr, fgetattr.
+    """Operations that do not return until `release`: read, open, getattr, fgetattr,
+    and flush, for which close(2) waits.
 
     A lookup of the name is a getattr as well; an fgetattr comes before each read(2),
     not before sendfile(2).

@@ -101,7 +101,17 @@ def test_reads_take_their_time(faulty_mount: MountFaulty) -> None:
     assert time.monotonic() - start > 0.1
 
 
-@pytest.mark.parametrize("operation", ["getattr", "open", "read"])
+def test_closing_fails(faulty_mount: MountFaulty) -> None:
+    mount = faulty_mount(CONTENT, Faults(close_error=True))
+    fd = os.open(mount.file, os.O_RDONLY)
+
+    with pytest.raises(OSError, match="Input/output"):
+        os.close(fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+@pytest.mark.parametrize("operation", ["getattr", "open", "read", "flush"])
 def test_what_hangs_goes_on_when_released(
     faulty_mount: MountFaulty, operation: str
 ) -> None:

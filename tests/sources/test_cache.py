@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import resource
 import threading
@@ -9,8 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.filesystems import DISK_KINDS, Faults, MountFaulty, why_not
 from tests.live import eventually
-from zc_response.errors import FileMissingError, NotRegularFileError
+from zc_response.cli.bench.mounts import mounted
+from zc_response.errors import (
+    FileMissingError,
+    NotRegularFileError,
+    OutOfDescriptorsError,
+)
 from zc_response.sources import OpenFiles
 
 Make = Callable[..., OpenFiles]
@@ -230,3 +238,313 @@ def test_many_threads_get_the_right_file_while_it_is_replaced(
         thread.join()
 
     assert not wrong
+
+
+# What a loop's thread may ask ---------------------------------------------------------
+
+
+def fresh(cache: OpenFiles, path: Path) -> bytes | None:
+    """What is at hand of a file, if it is."""
+    source = cache.fresh(str(path))
+    if source is None:
+        return None
+    with source:
+        return source.read(0, source.facts.size)
+
+
+def test_a_file_in_use_is_at_hand(make: Make, path: Path) -> None:
+    cache = make()
+    assert fresh(cache, path) is None
+
+    content(cache, path)
+    assert fresh(cache, path) == b"first"
+
+
+def rewrite(path: Path) -> None:
+    path.write_bytes(b"other")
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"!")
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 2)
+
+
+def replace(path: Path) -> None:
+    path.with_name("new").write_bytes(b"first")
+    path.with_name("new").replace(path)
+
+
+def hide(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+def link_away(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.with_name("target").write_bytes(b"secret")
+    path.symlink_to("target")
+
+
+def become_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        rewrite,
+        append,
+        truncate,
+        replace,
+        hide,
+        link_away,
+        become_a_directory,
+        os.unlink,
+    ],
+)
+def test_a_file_that_has_changed_is_not_at_hand(
+    make: Make, path: Path, change: Callable[[Path], None]
+) -> None:
+    cache = make()
+    content(cache, path)
+    time.sleep(0.02)  # a grain of the clock that files get their times from
+
+    change(path)
+    assert fresh(cache, path) is None
+
+
+def test_a_file_whose_rights_have_changed_is_asked_for_anew(
+    make: Make, path: Path
+) -> None:
+    """Whether the process may still read it, opening it will show."""
+    cache = make()
+    content(cache, path)
+    time.sleep(0.02)
+
+    path.chmod(0)
+    assert fresh(cache, path) is None
+
+
+def test_a_file_of_a_daemon_is_never_at_hand(
+    make: Make, faulty_mount: MountFaulty, tmp_path: Path
+) -> None:
+    """Nor is the daemon asked, though it would answer nobody."""
+    mount = faulty_mount(b"first")
+    (tmp_path / "link").symlink_to(mount.file)
+    cache = make()
+    for each in (mount.file, tmp_path / "link"):
+        assert content(cache, each) == b"first"
+    assert len(cache) == 2
+    mount.inject(Faults(hanging=("getattr", "fgetattr", "open", "read")))
+    mount.forget()
+
+    for each in (mount.file, tmp_path / "link"):
+        assert fresh(cache, each) is None
+    assert mount.operations() == []
+    mount.release()
+    cache.clear()
+
+
+@pytest.mark.parametrize("kind", DISK_KINDS)
+def test_files_of_every_local_disk_are_at_hand(
+    make: Make, disk: Callable[[str], Path], kind: str
+) -> None:
+    cache = make()
+    file = disk(kind) / "cached"
+    file.write_bytes(b"first")
+    try:
+        content(cache, file)
+        assert fresh(cache, file) == b"first"
+        file.write_bytes(b"second")
+        assert content(cache, file) == b"second"
+    finally:
+        cache.clear()
+        file.unlink()
+
+
+def test_a_share_that_is_at_hand_outlives_the_cache(make: Make, path: Path) -> None:
+    cache = make()
+    content(cache, path)
+    source = cache.fresh(str(path))
+    assert source is not None
+    with source:
+        cache.clear()
+        assert source.read(0, 9) == b"first"
+    assert source.closed
+
+
+# Descriptors and mounts -------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def out_of_descriptors() -> Iterator[None]:
+    """A process that may not open another file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open("/dev/null", os.O_RDONLY)  # the lowest number that is free
+    os.close(free)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    between = [os.open("/dev/null", os.O_RDONLY) for _ in range(free, highest)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in between:
+            os.close(fd)
+
+
+def test_out_of_descriptors_for_good_it_says_so(make: Make, path: Path) -> None:
+    cache = make()
+    with out_of_descriptors(), pytest.raises(OutOfDescriptorsError):
+        cache.open(str(path))
+
+
+def test_out_of_descriptors_it_gives_up_what_it_keeps(
+    make: Make, tmp_path: Path
+) -> None:
+    cache = make(capacity=8)
+    for number in range(8):
+        (tmp_path / str(number)).write_bytes(b"kept")
+        content(cache, tmp_path / str(number))
+    (tmp_path / "wanted").write_bytes(b"wanted")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    filling = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(filling) + 1, hard))
+    try:
+        assert content(cache, tmp_path / "wanted") == b"wanted"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in filling:
+            os.close(fd)
+
+
+def test_without_a_descriptor_for_the_housekeeper_nothing_is_kept(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pipe", refuse)
+    cache = make()
+
+    assert content(cache, path) == b"first"
+    assert len(cache) == 0
+
+
+def test_without_a_thread_for_the_housekeeper_nothing_is_kept(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    cache = make()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert content(cache, path) == b"first"
+    assert len(cache) == 0
+
+
+def test_emptying_a_cache_that_is_in_use_takes_no_time(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may put a file into it before the housekeeper has had a look."""
+    cache = make(idle_seconds=2)
+    content(cache, path)
+    keep_house, looked = cache.keep_house, threading.Event()
+
+    def look_a_moment_later(*, mounts_changed: bool) -> bool:
+        if not looked.is_set():
+            looked.set()
+            content(cache, path)
+        return keep_house(mounts_changed=mounts_changed)
+
+    monkeypatch.setattr(cache, "keep_house", look_a_moment_later)
+    emptying = threading.Thread(target=cache.clear)
+    emptying.start()
+    emptying.join(1)
+    in_time = not emptying.is_alive()
+    emptying.join()
+
+    assert in_time
+
+
+def test_a_file_that_cannot_be_closed_properly_harms_nobody(
+    make: Make, faulty_mount: MountFaulty, path: Path
+) -> None:
+    """The others are closed all the same."""
+    cache = make(idle_seconds=0.1)
+    mount = faulty_mount(b"first", Faults(close_error=True))
+    cache.open(str(mount.file)).release()
+    cache.open(str(path)).release()
+
+    eventually(lambda: len(cache) == 0)
+    eventually(lambda: threading.active_count() == 1)
+    assert content(cache, path) == b"first"
+
+
+@pytest.mark.skipif(bool(why_not("tmpfs")), reason=why_not("tmpfs") or "-")
+def test_a_mount_empties_it_because_a_path_may_lead_elsewhere_now(
+    make: Make, path: Path, tmp_path: Path
+) -> None:
+    cache = make()
+    content(cache, path)
+    with mounted(tmp_path / "mount", "-t", "tmpfs", "tmpfs"):
+        eventually(lambda: len(cache) == 0)
+        assert content(cache, path) == b"first"
+    eventually(lambda: len(cache) == 0)
+
+
+@pytest.mark.skipif(bool(why_not("tmpfs")), reason=why_not("tmpfs") or "-")
+def test_a_filesystem_with_a_cached_file_can_soon_be_unmounted(
+    make: Make, tmp_path: Path
+) -> None:
+    """Idle files are closed; nothing else holds it."""
+    cache = make(idle_seconds=0.1)
+    with mounted(tmp_path / "mount", "-t", "tmpfs", "tmpfs"):
+        file = tmp_path / "mount" / "file"
+        file.write_bytes(b"first")
+        assert content(cache, file) == b"first"
+        eventually(lambda: len(cache) == 0)
+
+
+def test_the_housekeepers_descriptors_go_with_it(make: Make, path: Path) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    cache = make()
+    for _ in range(5):
+        content(cache, path)
+        cache.clear()
+        assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_in_a_child_of_fork_no_descriptor_of_the_parents_cache_is_left(
+    make: Make, path: Path
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    cache = make()
+    content(cache, path)
+    child = os.fork()
+    if child == 0:  # nothing of the test runner may run in here
+        try:
+            os._exit(0 if len(os.listdir("/proc/self/fd")) == before else 1)
+        finally:
+            os._exit(2)
+
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_after_a_fork_the_parent_still_has_its_file(make: Make, path: Path) -> None:
+    cache = make()
+    with cache.open(str(path)) as source:
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert source.read(0, 9) == b"first"
+        assert cache.fresh(str(path)) is source
+        source.release()
