@@ -14,6 +14,7 @@ from zc_response.asgi.messages import (
     POLICY,
     SEGMENTS,
     ZEROCOPYSEND,
+    Fields,
     Message,
     Send,
 )
@@ -95,9 +96,32 @@ class Exchange:
             await self._send(message)
 
     @property
-    def untouched_connection(self) -> Connection | None:
-        """The connection, as long as no message of the response has come."""
-        return None if self._busy or self._status else self._connection
+    def is_untouched(self) -> bool:
+        """True as long as no message of the response has come."""
+        return not self._busy and not self._status
+
+    @property
+    def connection(self) -> Connection:
+        """The server's side of the connection."""
+        return self._connection
+
+    async def deliver(
+        self,
+        status: int,
+        headers: Fields,
+        segments: Sequence[Segment],
+        path: str,
+        policy: Policy,
+    ) -> None:
+        """Send a whole response: what its start message and its pathsend would do."""
+        self._policy = policy
+        self._status = status
+        self._start = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": list(headers),
+        }
+        await self._deliver(segments, path, more_body=False)
 
     @property
     def is_holding(self) -> bool:

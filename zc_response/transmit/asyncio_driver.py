@@ -36,6 +36,8 @@ from zc_response.transmit.waiting import waiting_on
 
 AWAY_SECONDS: Final = 0.05
 """How long a transfer goes on in its thread before it looks after the loop again."""
+SHORT_BYTES: Final = 256 * 1024
+"""A body up to this size need not queue for its first turn."""
 PARK_SECONDS: Final = 1.0
 """After so long a wait for its client a transfer gives its descriptor up."""
 
@@ -140,7 +142,8 @@ class _Pump:
 
     def start(self) -> None:
         """Take the first turn; `done` is None if that was enough."""
-        self._turns.take(self._turn)
+        is_short = self._job.tally.promised <= SHORT_BYTES
+        self._turns.take(self._turn, is_short=is_short)
         if self._state is not _State.OVER:
             self.done = self._loop.create_future()
             self._moved, self._moved_at = self._job.tally.sent, time.monotonic()
