@@ -24,7 +24,7 @@ from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource, open_files, place_of
-from zc_response.transmit import Transfer, choose, drive
+from zc_response.transmit import Transfer, begin, choose, finish
 
 
 class Exchange:
@@ -119,7 +119,7 @@ class Exchange:
         self._start = {
             "type": "http.response.start",
             "status": status,
-            "headers": list(headers),
+            "headers": headers,
         }
         await self._deliver(segments, path, more_body=False)
 
@@ -213,7 +213,7 @@ class Exchange:
         self._busy = True
         try:
             with tally:
-                if access.socket is None:
+                if access.fileno is None:
                     await self._copy(segments, tally)
                 else:
                     await self._run(Transfer(segments, access, self._policy, tally))
@@ -241,7 +241,12 @@ class Exchange:
                 transfer.abort()
                 transfer.close()
                 raise
-            await drive(transfer)
+            pump = begin(transfer)
+            if pump is not None:
+                # What the client sends meanwhile must not make the server answer: that
+                # would land inside of this body.
+                connection.pause_reading()
+                await finish(pump)
         except BaseException:
             connection.abort()
             raise
