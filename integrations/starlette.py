@@ -40,7 +40,7 @@ from zc_response.asgi import (
     is_small,
     offer,
     respond,
-    respond_at_once,
+    respond_past,
     respond_small,
 )
 from zc_response.errors import FileMissingError, FilesystemTimeoutError, SourceError
@@ -133,7 +133,7 @@ class FileResponse(StarletteFileResponse):
                 settings = replace(settings, max_rate=self.max_rate)
             sending = None
             if self.background is None:
-                sending = respond_at_once(send, answer, settings)
+                sending = respond_past(send, answer, source.path, settings)
             if sending is None:
                 sending = self._send(
                     scope, receive, send, answer, source.path, settings

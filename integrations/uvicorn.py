@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import asyncio
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zc_response.asgi import Fields, Message, Send, ZeroCopyMiddleware
 from zc_response.errors import DisconnectedError
 from zc_response.policy import default_policy
-from zc_response.transmit import Access, open_access
+from zc_response.transmit import Access
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -189,14 +189,18 @@ class _CycleConnection:
         raise NotImplementedError
 
     def access(self) -> Access:
-        """The connection's socket, duplicated."""
-        return open_access(self._fileno)
+        """The connection's socket."""
+        return Access(self._fileno)
 
     def _fileno(self) -> int:
         if self.disconnected:
             raise DisconnectedError("the client left")
         number: int = self._cycle.transport.get_extra_info("socket").fileno()
         return number
+
+    def pause_reading(self) -> None:
+        """As uvicorn does when a pipelined request waits; the cycle's end undoes it."""
+        self._cycle.flow.pause_reading()
 
     def abort(self) -> None:
         """Drop the connection, and tell the cycle before the loop gets round to it."""
@@ -286,6 +290,8 @@ class _HttpToolsConnection(_CycleConnection):
 
     __slots__ = ()
 
+    _cycle: Any
+
     needs = (
         *_CycleConnection.needs,
         "access_log",
@@ -305,13 +311,30 @@ class _HttpToolsConnection(_CycleConnection):
             return
         head = _heads.find(cycle, headers)
         if head is None:
-            head = await self._send_whole(status, headers, body)
-            _heads.keep(cycle, headers, head)
+            written = await self._send_whole(status, headers, body)
+            _heads.keep(cycle, headers, written, len(body))
             return
         cycle.response_started = True
         cycle.waiting_for_100_continue = cycle.chunked_encoding = False
-        cycle.transport.writelines((head, body))
+        cycle.transport.writelines((head.data, body))
         await cycle.send(_END)
+
+    async def head(self, send: Send, start: Message) -> bytes:
+        """The same for a head alone, if it is that of an answer of ours."""
+        cycle = self._cycle
+        headers = start["headers"]
+        is_direct = getattr(send, "__self__", None) is self._cycle
+        if type(headers) is not tuple or not is_direct or cycle.access_log:
+            return await super().head(send, start)
+        head = _heads.find(cycle, headers)
+        if head is None:
+            written = await super().head(send, start)
+            _heads.keep(cycle, headers, written, cycle.expected_content_length)
+            return written
+        cycle.response_started = True
+        cycle.waiting_for_100_continue = cycle.chunked_encoding = False
+        cycle.expected_content_length = head.length
+        return head.data
 
     def frame(self, count: int) -> tuple[bytes, bytes]:
         cycle = self._cycle
@@ -336,20 +359,28 @@ class _Heads:
 
     def __init__(self) -> None:
         self._defaults: Any = None
-        self._heads: dict[tuple[int, bool], tuple[Fields, bytes]] = {}
+        self._heads: dict[tuple[int, bool], _Head] = {}
 
-    def find(self, cycle: Any, headers: Fields) -> bytes | None:
+    def find(self, cycle: Any, headers: Fields) -> _Head | None:
         """What was written for these very header fields, if that still holds."""
         if cycle.default_headers is not self._defaults:
             self._defaults = cycle.default_headers
             self._heads.clear()
         found = self._heads.get((id(headers), cycle.keep_alive))
-        return found[1] if found is not None and found[0] is headers else None
+        return found if found is not None and found.fields is headers else None
 
-    def keep(self, cycle: Any, headers: Fields, head: bytes) -> None:
+    def keep(self, cycle: Any, headers: Fields, data: bytes, length: int) -> None:
         """Keep what was written for the header fields that `find` did not know."""
-        if head and cycle.chunked_encoding is False and len(self._heads) < _MOST_HEADS:
-            self._heads[id(headers), cycle.keep_alive] = headers, head
+        if data and cycle.chunked_encoding is False and len(self._heads) < _MOST_HEADS:
+            self._heads[id(headers), cycle.keep_alive] = _Head(headers, data, length)
+
+
+class _Head(NamedTuple):
+    """A head as it was written, and the content length in it."""
+
+    fields: Fields
+    data: bytes
+    length: int
 
 
 _END: Final = {"type": "http.response.body", "body": b"", "more_body": False}

@@ -42,9 +42,9 @@ class Lane:
     def submit(self, work: Work) -> None:
         """Have `work` done in one of the threads, in the order of submission."""
         with self._change:
-            self._queue.append(work)
-            if len(self._queue) > self._idle and len(self._threads) < self._width:
+            if len(self._queue) >= self._idle and len(self._threads) < self._width:
                 self._start_thread()
+            self._queue.append(work)
             self._change.notify()
 
     def close(self) -> None:
@@ -60,8 +60,15 @@ class Lane:
     def _start_thread(self) -> None:
         name = f"zc_response-disk-{self._name}"
         thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except (
+            RuntimeError
+        ):  # the system has no more: the others do it, if there are any
+            if not self._threads:
+                raise
+        else:
+            self._threads.add(thread)
 
     def _serve(self) -> None:
         while (work := self._next()) is not None:

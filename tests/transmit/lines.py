@@ -64,7 +64,7 @@ def transfer_of(
 ) -> Iterator[tuple[Transfer, Tally]]:
     """A transfer over a duplicate of `ours`, and its account, until the block ends."""
     tally = tally_of(segments, strategy)
-    access = Access(socket=ours.dup())
+    access = Access(fileno=ours.fileno)
     transfer = Transfer(segments, access, Policy(step_bytes=step_bytes), tally)
     with contextlib.closing(transfer):
         yield transfer, tally

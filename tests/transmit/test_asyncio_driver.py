@@ -52,7 +52,9 @@ class Work:
     def park(self) -> int:
         return -1
 
-    def unpark(self) -> None: ...
+    def borrow(self) -> None: ...
+
+    def own(self) -> None: ...
 
     def abort(self) -> None: ...
 
@@ -179,15 +181,15 @@ def test_cancelled_after_any_step_it_watches_nothing_any_more(
 
             async def main() -> int:
                 loop = asyncio.get_running_loop()
-                fd = transfer.fileno()
                 task = asyncio.create_task(drive(transfer))
                 for _ in range(after):
                     await asyncio.sleep(0)
+                fd = transfer.fileno()
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
                 sent = tally.sent
-                assert not loop.remove_writer(fd)
+                assert fd < 0 or not loop.remove_writer(fd)
                 transfer.close()
                 # The number goes to somebody else, who must not be written to.
                 with (tmp_path / "other").open("wb") as other:
@@ -242,6 +244,7 @@ def test_what_the_steps_raise_comes_out(
         run(main)
 
 
+@pytest.mark.usefixtures("reports")
 def test_the_thread_time_of_every_step_is_counted(run: Callable[[Main], Any]) -> None:
     with connected() as (ours, _peer):
 

@@ -32,7 +32,7 @@ from zc_response.asgi.response import (
     has_zero_copy,
     is_small,
     respond,
-    respond_at_once,
+    respond_past,
     respond_small,
 )
 
@@ -47,7 +47,7 @@ __all__ = [
     "is_small",
     "offer",
     "respond",
-    "respond_at_once",
+    "respond_past",
     "respond_small",
     # For the integrations of servers
     "Connection",

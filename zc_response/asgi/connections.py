@@ -49,6 +49,9 @@ class Connection(Protocol):
     def access(self) -> Access:
         """The socket, duplicated; or why that was not possible."""
 
+    def pause_reading(self) -> None:
+        """Read nothing from the client until the response is complete."""
+
     def abort(self) -> None:
         """Drop the connection at once."""
 

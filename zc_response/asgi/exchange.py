@@ -14,6 +14,7 @@ from zc_response.asgi.messages import (
     POLICY,
     SEGMENTS,
     ZEROCOPYSEND,
+    Fields,
     Message,
     Send,
 )
@@ -23,7 +24,7 @@ from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource, open_files, place_of
-from zc_response.transmit import Transfer, choose, drive
+from zc_response.transmit import Transfer, begin, choose, finish
 
 
 class Exchange:
@@ -95,9 +96,32 @@ class Exchange:
             await self._send(message)
 
     @property
-    def untouched_connection(self) -> Connection | None:
-        """The connection, as long as no message of the response has come."""
-        return None if self._busy or self._status else self._connection
+    def is_untouched(self) -> bool:
+        """True as long as no message of the response has come."""
+        return not self._busy and not self._status
+
+    @property
+    def connection(self) -> Connection:
+        """The server's side of the connection."""
+        return self._connection
+
+    async def deliver(
+        self,
+        status: int,
+        headers: Fields,
+        segments: Sequence[Segment],
+        path: str,
+        policy: Policy,
+    ) -> None:
+        """Send a whole response: what its start message and its pathsend would do."""
+        self._policy = policy
+        self._status = status
+        self._start = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": headers,
+        }
+        await self._deliver(segments, path, more_body=False)
 
     @property
     def is_holding(self) -> bool:
@@ -189,7 +213,7 @@ class Exchange:
         self._busy = True
         try:
             with tally:
-                if access.socket is None:
+                if access.fileno is None:
                     await self._copy(segments, tally)
                 else:
                     await self._run(Transfer(segments, access, self._policy, tally))
@@ -217,7 +241,12 @@ class Exchange:
                 transfer.abort()
                 transfer.close()
                 raise
-            await drive(transfer)
+            pump = begin(transfer)
+            if pump is not None:
+                # What the client sends meanwhile must not make the server answer: that
+                # would land inside of this body.
+                connection.pause_reading()
+                await finish(pump)
         except BaseException:
             connection.abort()
             raise

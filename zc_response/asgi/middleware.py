@@ -6,7 +6,6 @@ from types import MethodType
 from typing import Any, Final
 
 from zc_response.asgi.connections import (
-    Connection,
     behind_transparent,
     find_connection,
 )
@@ -79,16 +78,14 @@ def offer(scope: Scope, send: Send, policy: Policy) -> tuple[Scope, Exchange | N
     return {**scope, "extensions": {**extensions, **offers}}, exchange
 
 
-def shortcut(send: Send, status: int) -> Connection | None:
-    """The connection, if nobody on the way to it would see or change a response."""
+def shortcut(send: Send, policy: Policy) -> Exchange | None:
+    """What executes zero copy behind `send`, if nobody in between changes anything."""
     inner = behind_transparent(send)
     if type(inner) is not MethodType:
         return None
     if type(inner.__self__) is Exchange:
-        connection = inner.__self__.untouched_connection
-    else:
-        connection, obstacle = find_connection(inner)
-        connection = None if obstacle else connection
-    if connection is None or connection.bodiless(status):
+        return inner.__self__ if inner.__self__.is_untouched else None
+    connection, obstacle = find_connection(inner)
+    if connection is None or obstacle:
         return None
-    return connection
+    return Exchange(connection, inner, policy)

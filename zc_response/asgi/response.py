@@ -94,23 +94,25 @@ async def respond(
         await _respond_without_hook(offers, send, answer.plan, path, policy, in_thread)
 
 
-def respond_at_once(
-    send: Send, answer: Answer, policy: Policy
+def respond_past(
+    send: Send, answer: Answer, path: str, policy: Policy
 ) -> Coroutine[Any, Any, None] | None:
-    """The sending of a small answer past everybody who only watches.
+    """The sending of an answer past everybody who only watches.
 
-    For a response after which the application does nothing more. None if there is
-    something to wait for, or somebody who wants to see or change the messages.
+    For a response after which the application does nothing more: those who watch do
+    it to know how far a response has come, if something goes wrong after it. None if
+    somebody is there who may change the messages, or something else is to be done.
     """
-    if not is_small(answer, policy) or not policy.zero_copy or is_wanted():
+    status, segments = answer.plan.status, answer.plan.segments
+    exchange = shortcut(send, policy) if segments and policy.zero_copy else None
+    if exchange is None or exchange.connection.bodiless(status):
         return None
-    connection = shortcut(send, answer.plan.status)
-    if connection is None:
-        return None
-    body = gather_at_once(answer.plan.segments)
+    if not is_small(answer, policy):
+        return exchange.deliver(status, answer.headers, segments, path, policy)
+    body = None if is_wanted() else gather_at_once(segments)
     if body is None:
         return None
-    return connection.send_whole(answer.plan.status, answer.headers, body)
+    return exchange.connection.send_whole(status, answer.headers, body)
 
 
 async def respond_small(

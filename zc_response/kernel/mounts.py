@@ -20,8 +20,9 @@ class Mount(NamedTuple):
 def mounts() -> list[Mount]:
     """All mounts this process can see, later ones over earlier ones; [] if unknown."""
     try:
-        with open(TABLE, encoding="utf-8", errors="surrogateescape") as table:
-            return [_mount(line) for line in table]
+        with open(TABLE, "rb") as table:
+            lines = os.fsdecode(table.read()).split("\n")
+        return [_mount(line) for line in lines if line]
     except OSError:
         return []
 

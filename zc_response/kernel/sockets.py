@@ -64,6 +64,19 @@ def duplicate(fd: int) -> Socket:
     return copy
 
 
+def borrow(fd: int) -> Socket:
+    """A socket object on somebody else's non-blocking `fd`, for a moment.
+
+    The number must stay theirs that long, and the object has to be detached after it.
+    Family and type are said, not asked for: no call used here depends on them.
+    """
+    return Socket(_INET, _STREAM, 0, fd)
+
+
+_INET: Final = int(socket.AF_INET)
+_STREAM: Final = int(socket.SOCK_STREAM)
+
+
 def send(sock: Socket, data: bytes | memoryview, *, more: bool) -> int:
     """Copy `data` into the socket; `more` says that bytes follow at once.
 

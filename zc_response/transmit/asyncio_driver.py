@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import math
+import os
 import time
 from collections.abc import Hashable
 from enum import Enum, auto
@@ -26,9 +26,10 @@ from typing import Final, Protocol
 from zc_response.errors import (
     DisconnectedError,
     FilesystemTimeoutError,
+    OutOfDescriptorsError,
     StalledError,
 )
-from zc_response.report import Tally
+from zc_response.report import Tally, is_wanted
 from zc_response.threads import lane
 from zc_response.transmit.steps import Steps, Want
 from zc_response.transmit.turns import turns_of
@@ -36,6 +37,8 @@ from zc_response.transmit.waiting import waiting_on
 
 AWAY_SECONDS: Final = 0.05
 """How long a transfer goes on in its thread before it looks after the loop again."""
+SHORT_BYTES: Final = 256 * 1024
+"""A body up to this size need not queue for its first turn."""
 PARK_SECONDS: Final = 1.0
 """After so long a wait for its client a transfer gives its descriptor up."""
 
@@ -52,19 +55,22 @@ class Job(Protocol):
 
     @property
     def is_gone(self) -> bool:
-        """True if the connection was lost while the job was parked."""
+        """True if the connection is lost."""
 
     def fileno(self) -> int:
-        """The descriptor to wait for."""
+        """The descriptor to wait for, after `own`."""
 
     def steps(self) -> Steps:
         """All of the work."""
 
-    def park(self) -> int:
-        """Give the descriptor up; another that may be watched, or -1."""
+    def borrow(self) -> None:
+        """Get ready for a turn without a descriptor of its own."""
 
-    def unpark(self) -> None:
-        """Take a descriptor again."""
+    def own(self) -> None:
+        """Take a descriptor to wait with."""
+
+    def park(self) -> int:
+        """Give it up; another that may be watched."""
 
     def abort(self) -> None:
         """Have the connection end with RST when the job is closed."""
@@ -76,22 +82,36 @@ class Job(Protocol):
         """Give everything back."""
 
 
-async def drive(job: Job) -> None:
-    """Take the steps of `job` to their end, and close it.
+def begin(job: Job) -> Pump | None:
+    """Take the first turn of `job`; None if that was all, and it is closed.
+
+    Raises what the steps raise; the job has been aborted then.
+    """
+    pump = Pump(job)
+    pump.start()
+    return None if pump.is_over else pump
+
+
+async def finish(pump: Pump) -> None:
+    """Wait until all steps are done, and the job is closed.
 
     Raises what the steps raise, and StalledError if there was no progress for
     `job.stall_timeout` seconds; the job has been aborted then, as when this is
     cancelled. No step is taken after that, and its descriptors are closed, unless a
     step is waiting for a disk: then as soon as that returns.
     """
-    pump = _Pump(job)
     try:
-        pump.start()
-        if pump.done is not None:
-            await pump.done
+        await pump.wait()
     except BaseException as exc:
         pump.finish(exc)
         raise
+
+
+async def drive(job: Job) -> None:
+    """Take the steps of `job` to their end, and close it: `begin` and `finish`."""
+    pump = begin(job)
+    if pump is not None:
+        await finish(pump)
 
 
 class _State(Enum):
@@ -106,11 +126,11 @@ class _State(Enum):
     OVER = auto()
 
 
-class _Pump:
-    """Takes a job's turns and resolves `done` after the last, if anybody waits."""
+class Pump:
+    """Takes a job's turns, and tells who waits when it is over."""
 
     __slots__ = (
-        "_cpu_seconds",
+        "_done",
         "_error",
         "_fd",
         "_full_at",
@@ -122,9 +142,7 @@ class _Pump:
         "_state",
         "_steps",
         "_turns",
-        "_waiting",
         "_watched",
-        "done",
     )
 
     def __init__(self, job: Job) -> None:
@@ -134,20 +152,31 @@ class _Pump:
         self._turns = turns_of(self._loop)
         self._state = _State.READY
         self._watched = False
-        self._cpu_seconds = 0.0
+        self._done: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
-        self.done: asyncio.Future[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """True when no step will be taken any more."""
+        return self._state is _State.OVER
 
     def start(self) -> None:
-        """Take the first turn; `done` is None if that was enough."""
-        self._turns.take(self._turn)
-        if self._state is not _State.OVER:
-            self.done = self._loop.create_future()
-            self._moved, self._moved_at = self._job.tally.sent, time.monotonic()
-            self._waiting = waiting_on(self._loop)
-            self._waiting.add(self)
-        elif self._error is not None:
-            raise self._error
+        """Take the first turn, now or soon. Raises what its steps raise."""
+        job = self._job
+        is_short = job.tally.promised <= SHORT_BYTES
+        self._turns.take(self._turn, is_short=is_short)
+        if self._state is _State.OVER:
+            if self._error is not None:
+                raise self._error
+            return
+        self._moved, self._moved_at = job.tally.sent, time.monotonic()
+        self._done = self._loop.create_future()
+        waiting_on(self._loop).add(self)
+
+    async def wait(self) -> None:
+        """Wait until it is over. Raises what the steps raise."""
+        assert self._done is not None
+        await self._done
 
     # Turns -------------------------------------------------------------------------
 
@@ -155,23 +184,36 @@ class _Pump:
         """Take steps until `until`, or one has to wait. True: it wants another turn."""
         if self._state is not _State.READY:  # given up while it was in the queue
             return False
-        began = time.thread_time()
+        began = time.thread_time() if is_wanted() else 0.0
         want: Want | None = None
         try:
+            if self._done is not None and self._job.is_gone:
+                raise DisconnectedError("the client left")
             for want in self._steps:
                 if want is not Want.TURN or time.monotonic() > until:
                     break
             else:
                 want = None
+            return self._go_on(want)
         except Exception as exc:
             self.finish(exc)
             return False
         finally:
-            self._account(time.thread_time() - began)
-        return self._go_on(want)
+            if began:
+                self._account(time.thread_time() - began)
 
     def _go_on(self, want: Want | None) -> bool:
         """Arrange for what is wanted next; True if it is another turn."""
+        if want is None:
+            self.finish(None)
+            return False
+        try:
+            self._job.own()
+        except OSError:  # no descriptor is left
+            if want is not Want.WRITABLE:
+                raise
+            self._park()
+            return False
         if want is Want.TURN:
             self._state = _State.READY
             return True
@@ -179,12 +221,10 @@ class _Pump:
             self._state = _State.FULL
             self._full_at = time.monotonic()
             self._watch()
-        elif want is Want.DISK:
+        else:
             self._state = _State.AWAY
             self._unwatch()
             lane(self._job.filesystem).submit(self._away)
-        else:
-            self.finish(None)
         return False
 
     def _writable(self) -> None:
@@ -193,8 +233,8 @@ class _Pump:
             self._turns.take(self._turn)
 
     def _account(self, seconds: float) -> None:
-        self._cpu_seconds += seconds
-        self._job.tally.cpu_seconds = self._cpu_seconds
+        tally = self._job.tally
+        tally.cpu_seconds = (tally.cpu_seconds or 0.0) + seconds
 
     # In a thread -------------------------------------------------------------------
 
@@ -225,10 +265,13 @@ class _Pump:
             self._job.close()
             return
         self._state = _State.READY
-        if error is not None:
-            self.finish(error)
-        elif self._go_on(want):
-            self._turns.take(self._turn)
+        try:
+            if error is not None:
+                raise error
+            if self._go_on(want):
+                self._turns.take(self._turn)
+        except Exception as exc:
+            self.finish(exc)
 
     # Watching ----------------------------------------------------------------------
 
@@ -271,26 +314,28 @@ class _Pump:
         except DisconnectedError as exc:
             self.finish(exc)
             return
-        if self._parked_on < 0:
-            self._full_at = math.inf  # it cannot be parked, so it is not tried again
-            self._watch()
-            return
         self._state = _State.PARKED
-        if not self._waiting.park(self._parked_on, self):
-            self.ready()
+        if not waiting_on(self._loop).park(self._parked_on, self):
+            self.finish(OutOfDescriptorsError(errno.EMFILE, os.strerror(errno.EMFILE)))
 
     def ready(self) -> None:
         """What it has parked on is writable, or gone: take a turn and find out."""
         if self._state is not _State.PARKED:
             return
-        self._waiting.leave(self._parked_on, self)
-        try:
-            self._job.unpark()
-        except (DisconnectedError, OSError) as exc:
-            self.finish(exc)
-            return
+        waiting_on(self._loop).leave(self._parked_on, self)
         self._state = _State.READY
-        self._turns.take(self._turn)
+        self._turns.take(self._unparked_turn)
+
+    def _unparked_turn(self, until: float) -> bool:
+        if self._state is not _State.READY:
+            return False
+        if self._job.fileno() < 0:
+            try:
+                self._job.borrow()
+            except DisconnectedError as exc:
+                self.finish(exc)
+                return False
+        return self._turn(until)
 
     # The end -----------------------------------------------------------------------
 
@@ -301,9 +346,7 @@ class _Pump:
             return
         self._unwatch()
         if before is _State.PARKED:
-            self._waiting.leave(self._parked_on, self)
-        if self.done is not None:
-            self._waiting.discard(self)
+            waiting_on(self._loop).leave(self._parked_on, self)
         if error is not None:
             self._job.abort()
         if before is _State.AWAY:
@@ -311,8 +354,12 @@ class _Pump:
         else:
             self._job.close()
         self._error = error
-        if self.done is not None and not self.done.done():
-            if error is None:
-                self.done.set_result(None)
-            else:
-                self.done.set_exception(error)
+        if self._done is None:
+            return
+        waiting_on(self._loop).discard(self)
+        if self._done.done():
+            return
+        if error is None:
+            self._done.set_result(None)
+        else:
+            self._done.set_exception(error)

@@ -33,7 +33,7 @@ _Rule = tuple[Callable[[Access, Policy], bool], Strategy, str]
 
 RULES: Final[tuple[_Rule, ...]] = (
     (lambda _, policy: not policy.zero_copy, Strategy.COPY, "switched off"),
-    (lambda access, _: access.socket is None, Strategy.COPY, ""),
+    (lambda access, _: access.fileno is None, Strategy.COPY, ""),
     (lambda _a, _p: True, Strategy.SENDFILE, "plain socket"),
 )
 """The first rule that holds decides; without a reason, the access's obstacle is it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
@@ -25,17 +24,22 @@ STRATEGIES: Final[dict[str, Callable[[Line, Cursor], Steps]]] = {
 
 
 class Transfer:
-    """Sends segments over `access.socket`, which it owns from now on.
+    """Sends segments over the connection that `access` leads to.
 
     It holds a share of each source until it is closed, so nothing that happens to the
     response that made the segments can take a descriptor away from under it. `head`
     and `tail` are what the server's framing puts around the body: they are sent, but
     not counted as part of it. `tally` is its account, and `stall_timeout` the seconds
     without any progress after which a driver gives it up (0: never).
+
+    As for the socket: for one turn, in which nobody else runs, the server's own
+    descriptor is borrowed. A transfer that has to wait takes a duplicate, whose number
+    nobody can close or reuse, and gives it up again for a long wait.
     """
 
     __slots__ = (
         "_fileno",
+        "_is_owner",
         "_line",
         "_segments",
         "_sources",
@@ -48,12 +52,13 @@ class Transfer:
     def __init__(
         self, segments: Sequence[Segment], access: Access, policy: Policy, tally: Tally
     ) -> None:
-        assert access.socket is not None
+        assert access.fileno is not None
         self.head = self.tail = b""
         self.tally = tally
         self.stall_timeout = policy.stall_timeout
-        self._line = Line(access.socket, policy, tally)
         self._fileno = access.fileno
+        self._is_owner = False
+        self._line = Line(sockets.borrow(access.fileno()), policy, tally)
         self._segments = [segment for segment in segments if len(segment)]
         self._sources: list[FileSource] = []
         try:
@@ -64,9 +69,53 @@ class Transfer:
             self.close()
             raise
 
+    # The socket --------------------------------------------------------------------
+
     def fileno(self) -> int:
-        """The descriptor to wait for."""
-        return self._line.socket.fileno()
+        """The descriptor to wait for; -1 while there is none."""
+        return self._line.socket.fileno() if self._is_owner else -1
+
+    @property
+    def is_gone(self) -> bool:
+        """True if the connection is lost, as far as the server knows."""
+        try:
+            return self._fileno() < 0
+        except DisconnectedError:
+            return True
+
+    def borrow(self) -> None:
+        """Use the server's own descriptor for the turn that comes now.
+
+        Raises DisconnectedError if the connection is gone.
+        """
+        number = self._fileno()
+        self._let_go()
+        self._line.socket = sockets.borrow(number)
+
+    def own(self) -> None:
+        """Take a duplicate to wait with. Raises OSError if no descriptor is left."""
+        if not self._is_owner:
+            own = sockets.duplicate(self._fileno())
+            self._let_go()
+            self._line.socket, self._is_owner = own, True
+
+    def park(self) -> int:
+        """Give the duplicate up for a long wait; the server's own number to watch.
+
+        Nothing is sent until `own` or `borrow`.
+        """
+        number = self._fileno()
+        self._let_go()
+        return number
+
+    def _let_go(self) -> None:
+        if self._is_owner:
+            self._line.socket.close()
+        else:
+            self._line.socket.detach()
+        self._is_owner = False
+
+    # The work ----------------------------------------------------------------------
 
     @property
     def filesystem(self) -> Hashable:
@@ -98,36 +147,15 @@ class Transfer:
             tally.strategy, tally.reason = Strategy.COPY, str(refusal)
             yield from copy(self._line, cursor)
 
-    def park(self) -> int:
-        """Give the duplicate up for a long wait; the server's own number to watch.
-
-        Nothing is sent until `unpark`. -1 if there is nothing to come back to.
-        """
-        if self._fileno is None:
-            return -1
-        number = self._fileno()
-        self._line.socket.close()
-        return number
-
-    def unpark(self) -> None:
-        """Take a duplicate again. Raises DisconnectedError if the connection is gone,
-        and OSError if there is no descriptor left."""
-        assert self._fileno is not None
-        self._line.socket = sockets.duplicate(self._fileno())
-
-    @property
-    def is_gone(self) -> bool:
-        """True if the connection was lost while the transfer was parked."""
-        try:
-            return self._fileno is not None and self._fileno() < 0
-        except DisconnectedError:
-            return True
+    # The end -----------------------------------------------------------------------
 
     def abort(self) -> None:
         """Let the connection end with RST when the last descriptor of it is closed."""
-        if self._line.socket.fileno() < 0:
-            with contextlib.suppress(DisconnectedError, OSError):
-                self.unpark()
+        if not self._is_owner:
+            try:
+                self.borrow()
+            except DisconnectedError:  # and the number perhaps somebody else's by now
+                return
         sockets.abort(self._line.socket)
 
     def reset(self) -> None:
@@ -136,6 +164,6 @@ class Transfer:
 
     def close(self) -> None:
         """Give everything back: shares of sources, and the socket."""
-        self._line.socket.close()
+        self._let_go()
         while self._sources:
             self._sources.pop().release()

@@ -36,9 +36,12 @@ class Turns:
         self._spent = 0.0
         self._scheduled = False
 
-    def take(self, turn: Turn) -> None:
-        """Let `turn` have its turn now if there is time left, else in its order."""
-        if self._queue or self._spent >= ROUND_SECONDS:
+    def take(self, turn: Turn, *, is_short: bool = False) -> None:
+        """Let `turn` have its turn now if there is time left, else in its order.
+
+        A short one has it now in any case: what a response from memory would take.
+        """
+        if (self._queue or self._spent >= ROUND_SECONDS) and not is_short:
             self._queue.append(turn)
         else:
             self._run(turn)
