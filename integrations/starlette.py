@@ -95,6 +95,7 @@ class FileResponse(StarletteFileResponse):
         self._root = ""  # the directory that the file must lie in, if there is one
         self._encoded = self._settings.precompressed == "always"
         self._preliminary = _ACCEPT_RANGES
+        self._known: FileSource | None = None  # the file, if it has just been found
         super().__init__(
             path, status_code, headers, media_type, background, stat_result=stat_result
         )
@@ -105,14 +106,11 @@ class FileResponse(StarletteFileResponse):
 
     def set_stat_headers(self, stat_result: os.stat_result) -> None:
         """Show what `stat_result` says, until the file is open and says it itself."""
-        given = set(self.raw_headers)
-        etag = entity_tag(Facts.of(stat_result), self._settings)
-        mtime = stat_result.st_mtime_ns // 1_000_000_000
-        self.headers.setdefault("content-length", str(stat_result.st_size))
-        self.headers.setdefault("last-modified", http_date(mtime))
-        if etag is not None:
-            self.headers.setdefault("etag", etag)
-        self._preliminary |= set(self.raw_headers) - given
+        given = {name for name, _ in self.raw_headers}
+        fields = _stat_fields(Facts.of(stat_result), self._settings.etag)
+        shown = [field for field in fields if field[0] not in given]
+        self.raw_headers.extend(shown)
+        self._preliminary |= frozenset(shown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -167,7 +165,8 @@ class FileResponse(StarletteFileResponse):
         """What is to be sent, if that can be told without waiting for a disk."""
         path, settings = os.fspath(self.path), self._settings
         files = open_files(settings.open_files, settings.open_files_idle)
-        source = files.fresh(path, self._root)
+        known = self._known
+        source = known.retain() if known else files.fresh(path, self._root)
         if source is None:
             return None
         if encodings is None:
@@ -199,7 +198,7 @@ class FileResponse(StarletteFileResponse):
         """The plan for this request; one without conditions is made once a file."""
         settings, (source, coding, vary) = self._settings, selected
         key = None
-        if not request and is_settled(source):
+        if not request and is_settled(source.facts.mtime_ns):
             kind = (method, self.status_code, coding, vary)
             key = (kind, settings.etag, settings.max_parts, *self.raw_headers)
             made: Answer | None = source.memo.get(key)
@@ -245,6 +244,20 @@ def _guess(name: str) -> str:
     return guess_type(name)[0] or "application/octet-stream"
 
 
+@lru_cache(1024)
+def _stat_fields(facts: Facts, etag: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The header fields that Starlette makes of a stat result, for whoever looks."""
+    second = facts.mtime_ns // 1_000_000_000
+    fields = [
+        (b"content-length", str(facts.size).encode()),
+        (b"last-modified", http_date(second).encode()),
+    ]
+    tag = entity_tag(facts, etag)
+    if tag is not None:
+        fields.append((b"etag", tag.encode()))
+    return tuple(fields)
+
+
 # Opening files ---------------------------------------------------------------------
 
 
@@ -260,9 +273,8 @@ def _choose(
     files: OpenFiles, root: str, source: FileSource, encodings: str
 ) -> _Selected:
     """The variant of an open file that the client likes best; takes `source` over."""
-    path = source.path
     try:
-        beside = [c for c in SUFFIXES if os.path.exists(path + SUFFIXES[c])]
+        beside = _beside(source)
         coding = choose_coding(encodings, beside) or ""
         variant = _open_variant(files, root, coding, source) if coding else None
     except BaseException:
@@ -272,6 +284,22 @@ def _choose(
         return _Selected(source, "", bool(beside))
     source.release()
     return _Selected(variant, coding, True)
+
+
+def _beside(source: FileSource) -> list[str]:
+    """The content codings in which a file lies beside itself.
+
+    Looked for anew when something was added to the directory or taken from it, and as
+    long as that may have happened twice within one tick of a filesystem's clock.
+    """
+    directory = os.stat(os.path.dirname(source.path) or ".")
+    known = source.memo.get(_beside)
+    if known is not None and known[0] == (directory.st_ino, directory.st_mtime_ns):
+        return list(known[1])
+    found = [c for c in SUFFIXES if os.path.exists(source.path + SUFFIXES[c])]
+    if is_settled(directory.st_mtime_ns):
+        source.remember(_beside, ((directory.st_ino, directory.st_mtime_ns), found))
+    return found
 
 
 def _open_variant(
@@ -362,6 +390,21 @@ class StaticFiles(StarletteStaticFiles):
 
     policy: ClassVar[Policy | None] = None
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI): at once, if it is for a file that is in use."""
+        is_own = type(self).get_response is StaticFiles.get_response
+        if is_own and self.config_checked and scope.get("method") in ("GET", "HEAD"):
+            found = self._recall(self.get_path(scope))
+            if found is not None:
+                full_path, source = found
+                with source:
+                    response = self.file_response(full_path, source.status, scope)
+                    if type(response) is FileResponse and response.path == full_path:
+                        response._known = source
+                    await response(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The response for a path; Starlette's own lookup for all but plain files."""
         plain = not path.startswith(("/", "\\", ".."))
@@ -443,11 +486,15 @@ class StaticFiles(StarletteStaticFiles):
     def _directory_of(self, path: str) -> str:
         """The directory that a path which was found lies in."""
         directories = [os.fspath(directory) for directory in self.all_directories]
-        directories += [os.path.realpath(directory) for directory in directories]
         for directory in directories:
-            if path.startswith(directory.rstrip(os.sep) + os.sep):
+            if _lies_in(path, directory):
                 return directory
-        return directories[0]
+        real = (os.path.realpath(directory) for directory in directories)
+        return next((each for each in real if _lies_in(path, each)), directories[0])
+
+
+def _lies_in(path: str, directory: str) -> bool:
+    return path.startswith(directory.rstrip(os.sep) + os.sep)
 
 
 class _Found(NamedTuple):

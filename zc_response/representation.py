@@ -45,25 +45,25 @@ def represent(
         source=source,
         size=source.facts.size,
         headers=headers,
-        etag=entity_tag(source.facts, policy, suffix=coding),
+        etag=entity_tag(source.facts, policy.etag, suffix=coding),
         last_modified=last_modified(source.facts.mtime_ns, time.time_ns()),
         status=status,
     )
 
 
-def is_settled(source: FileSource) -> bool:
-    """True if what `represent` makes of the file no longer depends on the time."""
-    return source.facts.mtime_ns < time.time_ns() - _SETTLED_NS
+def is_settled(mtime_ns: int) -> bool:
+    """True if a change at that time can no longer hide another one after it."""
+    return mtime_ns < time.time_ns() - _SETTLED_NS
 
 
-def entity_tag(facts: Facts, policy: Policy, *, suffix: str = "") -> str | None:
-    """The entity-tag of an open file, made of what `policy.etag` names.
+def entity_tag(facts: Facts, made_of: str, *, suffix: str = "") -> str | None:
+    """The entity-tag of an open file; `made_of` is what `Policy.etag` says.
 
     It is weak while a second change could still hide behind the same timestamp, and
     there is none if it would rest on an mtime that says nothing.
     """
     weak = _grain_ns > 0 and is_young(facts.mtime_ns, time.time_ns(), _grain_ns)
-    if policy.etag == "change":
+    if made_of == "change":
         return etag_from_change(
             facts.inode,
             facts.ctime_ns,

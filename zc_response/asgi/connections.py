@@ -127,6 +127,22 @@ def _unwrap(send: Any) -> Any:
     return send
 
 
+def connection_of(send: Any) -> Connection | None:
+    """The connection that this very `send` belongs to, if its socket is in reach."""
+    connect = _connect_by_type.get(type(send.__self__))
+    if connect is None:
+        owner = type(send.__self__)
+        connect = _connectors.get(owner.__module__) or _connector(owner.__module__)
+        if connect is None:
+            return None
+        _connect_by_type[owner] = connect
+    found = connect(send)
+    return None if isinstance(found, str) or found.obstacle else found
+
+
+_connect_by_type: dict[type, _Connector] = {}
+
+
 def behind_transparent(send: Any) -> Any:
     """The innermost `send` behind wrappers that change nothing at all."""
     while type(send) is FunctionType:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from zc_response.asgi.connections import (
     behind_transparent,
+    connection_of,
     find_connection,
 )
 from zc_response.asgi.exchange import Exchange
@@ -85,7 +86,5 @@ def shortcut(send: Send, policy: Policy) -> Exchange | None:
         return None
     if type(inner.__self__) is Exchange:
         return inner.__self__ if inner.__self__.is_untouched else None
-    connection, obstacle = find_connection(inner)
-    if connection is None or obstacle:
-        return None
-    return Exchange(connection, inner, policy)
+    connection = connection_of(inner)
+    return None if connection is None else Exchange(connection, inner, policy)

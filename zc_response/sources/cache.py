@@ -123,16 +123,18 @@ class OpenFiles:
                 stale.append(self._entries.popitem(last=False)[1])
         _release(stale)
 
-    def clear(self) -> None:
-        """Close all that nobody is using, and let go of the rest."""
+    def clear(self) -> threading.Thread | None:
+        """Close all that nobody is using, and let go of the rest.
+
+        Returns the thread that ends with it, if there was one.
+        """
         with self._lock:
             stale = self._take_all()
-            housekeeper = self._housekeeper
+            housekeeper, self._housekeeper = self._housekeeper, None
             if housekeeper is not None:
-                housekeeper.wake()
+                housekeeper.dismiss()
         _release(stale)
-        if housekeeper is not None:
-            housekeeper.join()
+        return housekeeper
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -154,12 +156,14 @@ class OpenFiles:
             self._housekeeper = housekeeper
         return True
 
-    def keep_house(self, *, mounts_changed: bool) -> bool:
+    def keep_house(self, housekeeper: _Housekeeper, *, mounts_changed: bool) -> bool:
         """Close what is idle, or everything; False when nothing is left to look after.
 
         Called by the housekeeper alone, which ends after that.
         """
         with self._lock:
+            if self._housekeeper is not housekeeper:
+                return False
             stale = self._take_all() if mounts_changed else self._take_idle()
             done = not self._entries
             if done:
@@ -215,16 +219,14 @@ class _Housekeeper(threading.Thread):
         try:
             wait = self._files.idle_seconds * 1000
             while True:
-                events = dict(self._poll.poll(wait))
-                if self._woken in events:
-                    os.read(self._woken, 1)
-                if not self._files.keep_house(mounts_changed=self._mounts in events):
+                changed = self._mounts in dict(self._poll.poll(wait))
+                if not self._files.keep_house(self, mounts_changed=changed):
                     return
         finally:
             self.close()
 
-    def wake(self) -> None:
-        """Let it look at once."""
+    def dismiss(self) -> None:
+        """Let it end at once; called under the lock, while it is still in service."""
         os.write(self._waker, b"\0")
 
     def close(self) -> None:
@@ -248,8 +250,9 @@ def open_files(capacity: int, idle_seconds: float) -> OpenFiles:
 
 def clear_all() -> None:
     """Close every file that is kept open and not in use."""
-    for cache in tuple(_caches.values()):
-        cache.clear()
+    for housekeeper in [cache.clear() for cache in tuple(_caches.values())]:
+        if housekeeper is not None:
+            housekeeper.join()
 
 
 def _open(path: str, root: str) -> FileSource:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import threading
 import warnings
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from zc_response.errors import NotRegularFileError, source_error
 from zc_response.kernel import files
+from zc_response.sources.places import LOCAL
+from zc_response.threads import lane
 
 _MEMO_ENTRIES: Final = 8
 
@@ -124,7 +128,16 @@ class FileSource:
                 return
             fd, self._fd = self._fd, -1
         self.memo.clear()
-        os.close(fd)
+        if self._closes_at_once:
+            _close(fd)
+        else:
+            lane(self.facts.device).submit(partial(_close, fd))
+
+    @property
+    def _closes_at_once(self) -> bool:
+        """False where a close has to tell a server or a daemon, and waits for it."""
+        facts = getattr(self, "facts", None)
+        return facts is None or facts.filesystem in LOCAL
 
     def remember(self, key: object, value: object) -> None:
         """Put `value` into the memo, which stays small whatever the keys are."""
@@ -136,7 +149,7 @@ class FileSource:
         """Close it in a child, whoever held shares, or the lock, in the parent."""
         fd, self._fd, self._shares = self._fd, -1, 0
         if fd >= 0:
-            os.close(fd)
+            _close(fd)
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes from `offset` on; fewer only at the end of the file."""
@@ -154,8 +167,14 @@ class FileSource:
     def __del__(self) -> None:
         if self._fd >= 0:
             warnings.warn(f"unreleased {self!r}", ResourceWarning, stacklevel=2)
-            os.close(self._fd)
+            _close(self._fd)
             self._fd = -1
+
+
+def _close(fd: int) -> None:
+    """Close a descriptor; on Linux its number is free whatever close(2) says."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def _facts(fd: int, path: str, status: os.stat_result) -> Facts:
