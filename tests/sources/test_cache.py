@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def make() -> Iterator[Make]:
 
     yield make
     for cache in made:
-        cache.clear()
+        empty(cache)
 
 
 @pytest.fixture
@@ -43,6 +44,13 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "file"
     path.write_bytes(b"first")
     return path
+
+
+def empty(cache: OpenFiles) -> None:
+    """Empty a cache, and wait for the thread that looked after it."""
+    housekeeper = cache.clear()
+    if housekeeper is not None:
+        housekeeper.join()
 
 
 def content(cache: OpenFiles, path: Path) -> bytes:
@@ -346,7 +354,7 @@ def test_a_file_of_a_daemon_is_never_at_hand(
         assert fresh(cache, each) is None
     assert mount.operations() == []
     mount.release()
-    cache.clear()
+    empty(cache)
 
 
 @pytest.mark.parametrize("kind", DISK_KINDS)
@@ -362,7 +370,7 @@ def test_files_of_every_local_disk_are_at_hand(
         file.write_bytes(b"second")
         assert content(cache, file) == b"second"
     finally:
-        cache.clear()
+        empty(cache)
         file.unlink()
 
 
@@ -451,11 +459,11 @@ def test_emptying_a_cache_that_is_in_use_takes_no_time(
     content(cache, path)
     keep_house, looked = cache.keep_house, threading.Event()
 
-    def look_a_moment_later(*, mounts_changed: bool) -> bool:
+    def look_a_moment_later(*arguments: Any, **keywords: Any) -> bool:
         if not looked.is_set():
             looked.set()
             content(cache, path)
-        return keep_house(mounts_changed=mounts_changed)
+        return keep_house(*arguments, **keywords)
 
     monkeypatch.setattr(cache, "keep_house", look_a_moment_later)
     emptying = threading.Thread(target=cache.clear)
@@ -511,7 +519,7 @@ def test_the_housekeepers_descriptors_go_with_it(make: Make, path: Path) -> None
     cache = make()
     for _ in range(5):
         content(cache, path)
-        cache.clear()
+        empty(cache)
         assert sorted(os.listdir("/proc/self/fd")) == before
 
 
