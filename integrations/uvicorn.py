@@ -37,6 +37,8 @@ except ImportError:  # pragma: no cover
             raise RuntimeError("this protocol needs httptools: pip install httptools")
 
 
+Bytes = bytes | bytearray
+
 __all__ = ["ZeroCopyH11Protocol", "ZeroCopyHttpToolsProtocol", "ZeroCopyProtocol"]
 
 
@@ -169,11 +171,11 @@ class _CycleConnection:
             joiner.flush()
         return joiner.head or b""
 
-    async def send_whole(self, status: int, headers: Fields, body: bytes) -> None:
+    async def send_whole(self, status: int, headers: Fields, body: Bytes) -> None:
         """The same, without anybody in between."""
         await self._send_whole(status, headers, body)
 
-    async def _send_whole(self, status: int, headers: Fields, body: bytes) -> bytes:
+    async def _send_whole(self, status: int, headers: Fields, body: Bytes) -> bytes:
         return await self.send_together(
             self._cycle.send,
             {
@@ -303,7 +305,7 @@ class _HttpToolsConnection(_CycleConnection):
         "waiting_for_100_continue",
     )
 
-    async def send_whole(self, status: int, headers: Fields, body: bytes) -> None:
+    async def send_whole(self, status: int, headers: Fields, body: Bytes) -> None:
         """As the cycle does it, or as it has just done it for the same answer."""
         cycle = self._cycle
         if cycle.access_log or cycle.disconnected or cycle.flow.write_paused:

@@ -40,7 +40,9 @@ class Connection(Protocol):
     async def send_together(self, send: Send, start: Message, body: Message) -> bytes:
         """Send a whole response, whose body is not empty, in one write."""
 
-    async def send_whole(self, status: int, headers: Fields, body: bytes) -> None:
+    async def send_whole(
+        self, status: int, headers: Fields, body: bytes | bytearray
+    ) -> None:
         """The same, past everybody who might want to change it."""
 
     def frame(self, count: int) -> tuple[bytes, bytes]:

@@ -6,6 +6,7 @@ from types import MethodType
 from typing import Any, Final
 
 from zc_response.asgi.connections import (
+    Connection,
     behind_transparent,
     connection_of,
     find_connection,
@@ -79,12 +80,15 @@ def offer(scope: Scope, send: Send, policy: Policy) -> tuple[Scope, Exchange | N
     return {**scope, "extensions": {**extensions, **offers}}, exchange
 
 
-def shortcut(send: Send, policy: Policy) -> Exchange | None:
-    """What executes zero copy behind `send`, if nobody in between changes anything."""
-    inner = behind_transparent(send)
+def shortcut(send: Send) -> tuple[Connection | None, Any]:
+    """The connection behind `send`, if nobody in between changes anything.
+
+    With it comes the innermost `send`, or the exchange that stands in its place.
+    """
+    inner: Any = behind_transparent(send)
     if type(inner) is not MethodType:
-        return None
-    if type(inner.__self__) is Exchange:
-        return inner.__self__ if inner.__self__.is_untouched else None
-    connection = connection_of(inner)
-    return None if connection is None else Exchange(connection, inner, policy)
+        return None, None
+    owner = inner.__self__
+    if type(owner) is Exchange:
+        return owner.connection if owner.is_untouched else None, owner
+    return connection_of(inner), inner

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, MutableMapping
 from typing import Any, Final, NamedTuple
 
 from zc_response.asgi.copying import InThread, copy_body
+from zc_response.asgi.exchange import Exchange
 from zc_response.asgi.messages import (
     EXTENSION,
     PATHSEND,
@@ -103,16 +104,21 @@ def respond_past(
     it to know how far a response has come, if something goes wrong after it. None if
     somebody is there who may change the messages, or something else is to be done.
     """
-    status, segments = answer.plan.status, answer.plan.segments
-    exchange = shortcut(send, policy) if segments and policy.zero_copy else None
-    if exchange is None or exchange.connection.bodiless(status):
+    plan, headers, length = answer
+    if not length or not policy.zero_copy:
         return None
-    if not is_small(answer, policy):
-        return exchange.deliver(status, answer.headers, segments, path, policy)
-    body = None if is_wanted() else gather_at_once(segments)
-    if body is None:
+    connection, inner = shortcut(send)
+    if connection is None or connection.bodiless(plan.status):
         return None
-    return exchange.connection.send_whole(status, answer.headers, body)
+    if is_small(answer, policy):
+        body = None if is_wanted() else gather_at_once(plan.segments)
+        if body is None:
+            return None
+        return connection.send_whole(plan.status, headers, body)
+    is_hooked = isinstance(inner, Exchange)
+    exchange = inner if is_hooked else Exchange(connection, inner, policy)
+    assert isinstance(exchange, Exchange)
+    return exchange.deliver(plan.status, headers, plan.segments, path, policy)
 
 
 async def respond_small(
@@ -142,6 +148,7 @@ async def respond_small(
             filesystem = source_of(next(slices)).facts.device
             body = await in_thread(filesystem, gather, segments)
         await send(_start(answer))
+        body = bytes(body)
         await send({"type": "http.response.body", "body": body, "more_body": False})
         tally.sent = answer.length
 

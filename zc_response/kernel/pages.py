@@ -11,7 +11,7 @@ from typing import Any, Final
 _RWF_NOWAIT: Final = int(getattr(os, "RWF_NOWAIT", 0))
 
 
-def read_nowait(fd: int, offset: int, count: int) -> bytes:
+def read_nowait(fd: int, offset: int, count: int) -> bytearray:
     """Up to `count` bytes from `offset` on, as far as they are in memory.
 
     preadv2(2) with RWF_NOWAIT takes only pages that are up to date: one that is still
@@ -25,7 +25,7 @@ def read_nowait(fd: int, offset: int, count: int) -> bytes:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     buffer = bytearray(count)
     taken = os.preadv(fd, (buffer,), offset, _RWF_NOWAIT)
-    return bytes(buffer if taken == count else buffer[:taken])
+    return buffer if taken == count else buffer[:taken]
 
 
 def cached(fd: int, offset: int, count: int) -> int:

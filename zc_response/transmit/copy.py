@@ -51,7 +51,7 @@ def gather(segments: Sequence[Segment]) -> bytes:
     )
 
 
-def gather_at_once(segments: Sequence[Segment]) -> bytes | None:
+def gather_at_once(segments: Sequence[Segment]) -> bytes | bytearray | None:
     """A small body as one piece, or None if that might wait for a disk."""
     if len(segments) == 1:
         return _at_once(segments[0])
@@ -59,7 +59,7 @@ def gather_at_once(segments: Sequence[Segment]) -> bytes | None:
     return None if None in pieces else b"".join(filter(None, pieces))
 
 
-def _at_once(segment: Segment) -> bytes | None:
+def _at_once(segment: Segment) -> bytes | bytearray | None:
     if isinstance(segment, bytes):
         return segment
     return read_at_once(source_of(segment), segment.offset, segment.count)

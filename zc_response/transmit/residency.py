@@ -93,9 +93,12 @@ def _ask(source: FileSource, offset: int, count: int) -> bool:
         return False
 
 
-def read_at_once(source: FileSource, offset: int, count: int) -> bytes | None:
+def read_at_once(
+    source: FileSource, offset: int, count: int
+) -> bytes | bytearray | None:
     """The bytes of a small range; None if they, or the truth, may be on disk only."""
     answer = ANSWERS.get(source.facts.filesystem)
+    data: bytes | bytearray
     try:
         if answer is Answer.ASK:
             data = pages.read_nowait(source.fileno(), offset, count)
