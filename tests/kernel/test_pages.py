@@ -75,7 +75,7 @@ def test_where_it_cannot_be_told_the_kernel_says_so(opened: Open, kind: str) -> 
     assert told(fd) in (CONTENT[:10], errno.EOPNOTSUPP)
 
 
-def told(fd: int) -> bytes | int | None:
+def told(fd: int) -> bytes | bytearray | int | None:
     try:
         return read_nowait(fd, 0, 10)
     except OSError as exc:
