@@ -76,7 +76,7 @@ class Policy:
     cold_bytes: int = 256 * 1024
     """The most bytes of a step that may have to wait for a disk."""
 
-    unsent_bytes: int = 128 * 1024
+    unsent_bytes: int = 64 * 1024
     """What the kernel may hold, unsent, for a client that takes nothing."""
 
     unsent_max: int = 4 * 1024 * 1024

@@ -37,8 +37,9 @@ BACK_WITHIN: Final = 10.0
 """Seconds within which a server should have closed what its clients left."""
 CONNECTING: Final = 0.05
 """Seconds that a client may take to get its first byte, on average."""
-MOST_EACH: Final = 2
-"""Descriptors that a download takes: a socket, and with some servers one more."""
+MOST_EACH: Final = 1.9
+"""Descriptors that a download may take on average while clients arrive. A server that
+needs two for each, to the end, runs out of them and fails."""
 OTHER_DESCRIPTORS: Final = 100
 """What a server has open beside its downloads."""
 
@@ -58,7 +59,8 @@ def measure_stalled(
 ) -> None:
     """Add to `record` what the clients cost each candidate."""
     place = f"{stalled.clients:,} stalled"
-    with many_descriptors(MOST_EACH * stalled.clients + OTHER_DESCRIPTORS) as limit:
+    wanted = int(MOST_EACH * stalled.clients) + OTHER_DESCRIPTORS
+    with many_descriptors(wanted) as limit:
         able = replace(stalled, clients=possible(stalled.clients, limit))
         if able.clients < stalled.clients:
             bench.say(f"{limit} descriptors allow {able.clients} clients")
@@ -166,7 +168,7 @@ def _wait_for_descriptors(server: Server, before: int) -> dict[str, float]:
 
 def possible(clients: int, limit: int) -> int:
     """How many clients a limit of descriptors allows, of those that are wanted."""
-    return max(1, min(clients, (limit - OTHER_DESCRIPTORS) // MOST_EACH))
+    return max(1, min(clients, int((limit - OTHER_DESCRIPTORS) / MOST_EACH)))
 
 
 @contextmanager
