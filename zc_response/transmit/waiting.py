@@ -81,6 +81,7 @@ class Waiting:
                 asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._ready)
             self._epoll.register(fd, select.EPOLLOUT)
         except (AttributeError, OSError):  # no epoll here, or no descriptor for it
+            self._close_if_empty()
             return False
         before = self._parked.get(fd)
         self._parked[fd] = waiter
@@ -97,7 +98,10 @@ class Waiting:
             self._epoll.unregister(fd)
         except OSError:  # closed by the server, and so out of the set already
             pass
-        if not self._parked:
+        self._close_if_empty()
+
+    def _close_if_empty(self) -> None:
+        if self._epoll is not None and not self._parked:
             asyncio.get_running_loop().remove_reader(self._epoll.fileno())
             self._epoll.close()
             self._epoll = None
