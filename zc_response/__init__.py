@@ -7,6 +7,7 @@ General layout, from the view to the wire; data goes one way:
     asgi/                      the protocol       -> one message that carries the plan
     integrations/<server>      the connection     -> what the server lets us reach
     transmit/                  strategy and driver: the bytes on the wire
+    threads.py                 where a step waits that may wait for a disk
     kernel/                    the syscalls, one thin function each
     report.py                  what happened, to the log and to listeners
 

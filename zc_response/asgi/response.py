@@ -66,7 +66,10 @@ class Answer(NamedTuple):
     @classmethod
     def of(cls, plan: Plan) -> Answer:
         """The answer that sends `plan`."""
-        fields = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in plan.headers]
+        fields = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in plan.headers
+        ]
         return cls(plan, tuple(fields), len(plan))
 
 

@@ -240,6 +240,9 @@ class Pump:
 
     def _away(self) -> None:
         """Take steps, in a thread, as long as each may wait for a disk."""
+        if self._state is _State.OVER:  # given up while it waited for the thread
+            self._tell(None, None)
+            return
         began = time.thread_time()
         until = time.monotonic() + AWAY_SECONDS
         want: Want | None = None
@@ -255,6 +258,9 @@ class Pump:
         except Exception as exc:
             error = exc
         self._account(time.thread_time() - began)
+        self._tell(want, error)
+
+    def _tell(self, want: Want | None, error: Exception | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._back, want, error)
         except RuntimeError:  # the loop is closed: there is nobody else to do it

@@ -28,10 +28,9 @@ Turn = Callable[[float], bool]
 class Turns:
     """The turns of one loop."""
 
-    __slots__ = ("_loop", "_queue", "_scheduled", "_spent")
+    __slots__ = ("_queue", "_scheduled", "_spent")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._queue: deque[Turn] = deque()
         self._spent = 0.0
         self._scheduled = False
@@ -47,7 +46,7 @@ class Turns:
             self._run(turn)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._next_round)
+            asyncio.get_running_loop().call_soon(self._next_round)
 
     def _run(self, turn: Turn) -> None:
         began = time.monotonic()
@@ -62,7 +61,7 @@ class Turns:
         # One more round even if the queue is empty: what was spent has to be forgotten.
         self._scheduled = bool(self._queue or self._spent)
         if self._scheduled:
-            self._loop.call_soon(self._next_round)
+            asyncio.get_running_loop().call_soon(self._next_round)
 
 
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
@@ -72,5 +71,5 @@ def turns_of(loop: asyncio.AbstractEventLoop) -> Turns:
     """The turns of a loop."""
     turns = _of_loops.get(loop)
     if turns is None:
-        turns = _of_loops[loop] = Turns(loop)
+        turns = _of_loops[loop] = Turns()
     return turns

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
@@ -37,10 +38,9 @@ class Waiter(Protocol):
 class Waiting:
     """All who wait on one loop."""
 
-    __slots__ = ("_epoll", "_loop", "_parked", "_timer", "_waiters")
+    __slots__ = ("_epoll", "_parked", "_timer", "_waiters")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._waiters: OrderedDict[Waiter, None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._parked: dict[int, Waiter] = {}
@@ -50,7 +50,7 @@ class Waiting:
         """Look at `waiter` from time to time."""
         self._waiters[waiter] = None
         if self._timer is None:
-            self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+            self._timer = _later(self._tick)
 
     def discard(self, waiter: Waiter) -> None:
         """Look at it no more."""
@@ -67,7 +67,7 @@ class Waiting:
             self._waiters.move_to_end(waiter)
             waiter.look()
         if self._waiters:
-            self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+            self._timer = _later(self._tick)
         else:
             self._timer = None
 
@@ -78,9 +78,10 @@ class Waiting:
         try:
             if self._epoll is None:
                 self._epoll = select.epoll()
-                self._loop.add_reader(self._epoll.fileno(), self._ready)
+                asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._ready)
             self._epoll.register(fd, select.EPOLLOUT)
         except (AttributeError, OSError):  # no epoll here, or no descriptor for it
+            self._close_if_empty()
             return False
         before = self._parked.get(fd)
         self._parked[fd] = waiter
@@ -97,8 +98,11 @@ class Waiting:
             self._epoll.unregister(fd)
         except OSError:  # closed by the server, and so out of the set already
             pass
-        if not self._parked:
-            self._loop.remove_reader(self._epoll.fileno())
+        self._close_if_empty()
+
+    def _close_if_empty(self) -> None:
+        if self._epoll is not None and not self._parked:
+            asyncio.get_running_loop().remove_reader(self._epoll.fileno())
             self._epoll.close()
             self._epoll = None
 
@@ -111,6 +115,11 @@ class Waiting:
                 return
 
 
+def _later(tick: Callable[[], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(TICK_SECONDS, tick)
+
+
+# Neither of them may hold its loop, which would then never be let go.
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiting] = WeakKeyDictionary()
 
 
@@ -118,5 +127,5 @@ def waiting_on(loop: asyncio.AbstractEventLoop) -> Waiting:
     """Those who wait on a loop."""
     waiting = _of_loops.get(loop)
     if waiting is None:
-        waiting = _of_loops[loop] = Waiting(loop)
+        waiting = _of_loops[loop] = Waiting()
     return waiting

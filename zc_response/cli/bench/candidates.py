@@ -48,6 +48,11 @@ CANDIDATES: Final = {
             software=Uvicorn(factory="stock", http=PROTOCOL),
         ),
         Candidate(
+            name="import",
+            title="our FileResponse, the changed import alone",
+            software=Uvicorn(factory="response"),
+        ),
+        Candidate(
             name="response",
             title="our FileResponse on ZeroCopyProtocol",
             software=Uvicorn(factory="response", http=PROTOCOL),
@@ -92,7 +97,7 @@ CANDIDATES: Final = {
 }
 
 DEFAULT: Final = (
-    *("nginx", "stock", "middleware", "response", "in-memory"),
+    *("nginx", "stock", "middleware", "import", "response", "in-memory"),
     *("stock-static", "static", "granian-static", "granian"),
 )
 """Who is compared where speed is measured."""
