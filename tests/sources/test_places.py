@@ -179,6 +179,15 @@ def test_a_filesystem_of_a_daemon_is_never_asked(
 
 
 @pytest.mark.skipif(bool(why_not("tmpfs")), reason=why_not("tmpfs") or "-")
+def test_a_mount_that_came_since_is_a_place_of_its_own(tmp_path: Path) -> None:
+    """Else a hanging one would take the threads of what it lies on."""
+    point = tmp_path / "mount"
+    assert place_of(str(point)) != str(point)
+    with mounted(point, "-t", "tmpfs", "tmpfs"):
+        assert place_of(str(point / "file")) == str(point)
+
+
+@pytest.mark.skipif(bool(why_not("tmpfs")), reason=why_not("tmpfs") or "-")
 def test_a_mount_is_known_when_it_is_asked_for_anew(tmp_path: Path) -> None:
     point = tmp_path / "mount"
     with mounted(point, "-t", "tmpfs", "tmpfs"):

@@ -39,6 +39,8 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
     loop = Loop()
     clock = types.SimpleNamespace(monotonic=lambda: loop.now)
     monkeypatch.setattr(turns, "time", clock)
+    running = types.SimpleNamespace(get_running_loop=lambda: loop)
+    monkeypatch.setattr(turns, "asyncio", running)
     return loop
 
 
@@ -62,14 +64,14 @@ class Transfer:
 
 def test_who_comes_first_has_its_turn_at_once(loop: Loop) -> None:
     log: list[str] = []
-    Turns(loop).take(Transfer(loop, log, "a", 1).turn)
+    Turns().take(Transfer(loop, log, "a", 1).turn)
 
     assert log == ["a"]
 
 
 def test_a_turn_is_told_when_it_is_over(loop: Loop) -> None:
     first = Transfer(loop, [], "a", 3)
-    Turns(loop).take(first.turn)
+    Turns().take(first.turn)
     for _ in range(3):
         loop.round()
 
@@ -78,7 +80,7 @@ def test_a_turn_is_told_when_it_is_over(loop: Loop) -> None:
 
 def test_when_a_round_is_used_up_the_others_wait_for_the_next(loop: Loop) -> None:
     log: list[str] = []
-    queue = Turns(loop)
+    queue = Turns()
     for name in "abcdefg":
         queue.take(Transfer(loop, log, name, 1).turn)
     assert len(log) == IN_A_ROUND
@@ -89,7 +91,7 @@ def test_when_a_round_is_used_up_the_others_wait_for_the_next(loop: Loop) -> Non
 
 def test_they_are_served_in_the_order_in_which_they_came(loop: Loop) -> None:
     log: list[str] = []
-    queue = Turns(loop)
+    queue = Turns()
     for name in "abcdefghij":
         queue.take(Transfer(loop, log, name, 3).turn)
     while loop.soon:
@@ -106,7 +108,7 @@ def test_they_are_served_in_the_order_in_which_they_came(loop: Loop) -> None:
 def test_a_round_runs_no_more_once_its_time_is_spent(loop: Loop) -> None:
     """Only the turn that oversteps it oversteps it."""
     log: list[str] = []
-    queue = Turns(loop)
+    queue = Turns()
     slow = Transfer(loop, log, "slow", 5, seconds=10 * ROUND_SECONDS)
     queue.take(slow.turn)
     for name in "abc":
@@ -125,7 +127,7 @@ def test_a_round_runs_no_more_once_its_time_is_spent(loop: Loop) -> None:
 
 def test_everybody_else_has_their_turn_in_each_round(loop: Loop) -> None:
     log: list[str] = []
-    queue = Turns(loop)
+    queue = Turns()
     for name in "ab":
         queue.take(Transfer(loop, log, name, 20).turn)
 
@@ -145,7 +147,7 @@ def test_everybody_else_has_their_turn_in_each_round(loop: Loop) -> None:
 
 def test_a_short_one_need_not_queue(loop: Loop) -> None:
     log: list[str] = []
-    queue = Turns(loop)
+    queue = Turns()
     for name in "abcde":
         queue.take(Transfer(loop, log, name, 9).turn)
     queue.take(Transfer(loop, log, "short", 1).turn, is_short=True)
@@ -155,7 +157,7 @@ def test_a_short_one_need_not_queue(loop: Loop) -> None:
 
 def test_what_was_spent_is_forgotten_in_the_next_round(loop: Loop) -> None:
     log: list[str] = []
-    queue = Turns(loop)
+    queue = Turns()
     for _ in range(5):
         for name in "ab":
             queue.take(Transfer(loop, log, name, 1).turn)
@@ -165,7 +167,7 @@ def test_what_was_spent_is_forgotten_in_the_next_round(loop: Loop) -> None:
 
 
 def test_without_transfers_the_loop_is_left_alone(loop: Loop) -> None:
-    queue = Turns(loop)
+    queue = Turns()
     queue.take(Transfer(loop, [], "a", 3).turn)
     for _ in range(10):
         loop.round()

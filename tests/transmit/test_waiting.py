@@ -28,7 +28,7 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
     def run(main: Main) -> None:
         loop = policy.new_event_loop()
         try:
-            loop.run_until_complete(asyncio.wait_for(main(Waiting(loop)), 20))
+            loop.run_until_complete(asyncio.wait_for(main(Waiting()), 20))
         finally:
             loop.close()
 
