@@ -129,13 +129,10 @@ class FileResponse(StarletteFileResponse):
             settings = self._settings
             if self.max_rate is not None:
                 settings = replace(settings, max_rate=self.max_rate)
-            sending = None
-            if self.background is None:
-                sending = respond_past(send, answer, source.path, settings)
+            path = source.path
+            sending = respond_past(scope, send, answer, path, settings)
             if sending is None:
-                sending = self._send(
-                    scope, receive, send, answer, source.path, settings
-                )
+                sending = self._send(scope, receive, send, answer, path, settings)
             await sending
         if self.background is not None:
             await self.background()

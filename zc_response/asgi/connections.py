@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Mapping
-from types import CodeType, FunctionType, MethodType
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final, Protocol
 
 from zc_response.asgi.messages import Fields, Message, Send
@@ -65,14 +65,17 @@ An integration has a function `connect(send)`, which returns a `Connection`, or 
 few words why there is none.
 """
 
-_TRANSPARENT: Final = {
-    # Wrappers of `send` that hand on every message as it is, and the name under which
-    # they keep the `send` they wrap.
+_WATCHERS: Final = {
+    # Wrappers of `send` that hand on every message as it is. All they do is to note, in
+    # a variable of theirs, that the response has started.
     "starlette.middleware.errors:ServerErrorMiddleware.__call__.<locals>._send": "send",
     "starlette._exception_handler:"
     "wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender": "send",
 }
-_PASS_THROUGH: Final = _TRANSPARENT | {
+"""By the name under which they keep the `send` they wrap."""
+_STARTED: Final = "response_started"
+"""The name of that variable."""
+_PASS_THROUGH: Final = _WATCHERS | {
     # Those that hand on as they are at least the messages that carry a body. Behind
     # any other we must not look: it may be there to change the body.
     "starlette.middleware.sessions:SessionMiddleware.__call__.<locals>.send_wrapper": (
@@ -145,20 +148,32 @@ def connection_of(send: Any) -> Connection | None:
 _connect_by_type: dict[type, _Connector] = {}
 
 
-def behind_transparent(send: Any) -> Any:
-    """The innermost `send` behind wrappers that change nothing at all."""
+def past_watchers(send: Any) -> tuple[Any, list[CellType]]:
+    """The innermost `send` behind those who only watch, and the notes they take.
+
+    Who goes past them has to write True there (`cell_contents`), as they would.
+    """
+    notes: list[CellType] = []
     while type(send) is FunctionType:
-        cell = _transparent_cells.get(send.__code__)
-        if cell is None:
-            cell = _transparent_cells[send.__code__] = _cell(send, _TRANSPARENT)
-        if cell < 0:
-            return send
-        assert send.__closure__ is not None
-        send = send.__closure__[cell].cell_contents
-    return send
+        cells = _watchers_cells.get(send.__code__)
+        if cells is None:
+            cells = _watchers_cells[send.__code__] = _cells_of_watcher(send)
+        kept, started = cells
+        if kept < 0:
+            break
+        closure: Any = send.__closure__
+        notes.append(closure[started])
+        send = closure[kept].cell_contents
+    return send, notes
 
 
-_transparent_cells: dict[CodeType, int] = {}
+_watchers_cells: dict[CodeType, tuple[int, int]] = {}
+
+
+def _cells_of_watcher(function: Any) -> tuple[int, int]:
+    names = function.__code__.co_freevars
+    kept = _cell(function, _WATCHERS)
+    return (kept, names.index(_STARTED)) if _STARTED in names else (-1, -1)
 
 
 def _cell(function: Any, wrappers: Mapping[str, str]) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from types import MethodType
-from typing import Any, Final
+from types import CellType, MethodType
+from typing import Any, Final, NamedTuple
 
 from zc_response.asgi.connections import (
     Connection,
-    behind_transparent,
     connection_of,
     find_connection,
+    past_watchers,
 )
 from zc_response.asgi.exchange import Exchange
 from zc_response.asgi.messages import (
@@ -80,15 +80,30 @@ def offer(scope: Scope, send: Send, policy: Policy) -> tuple[Scope, Exchange | N
     return {**scope, "extensions": {**extensions, **offers}}, exchange
 
 
-def shortcut(send: Send) -> tuple[Connection | None, Any]:
-    """The connection behind `send`, if nobody in between changes anything.
+class Shortcut(NamedTuple):
+    """A way to the connection past everybody who only watches.
 
-    With it comes the innermost `send`, or the exchange that stands in its place.
+    `inner` is the `send` at its end, or the exchange that stands in its place. Who
+    takes it calls `note` first.
     """
-    inner: Any = behind_transparent(send)
+
+    connection: Connection
+    inner: Any
+    notes: list[CellType]
+
+    def note(self) -> None:
+        """Let the watchers know that the response has started."""
+        for started in self.notes:
+            started.cell_contents = True
+
+
+def shortcut(send: Send) -> Shortcut | None:
+    """The shortcut to the connection, if nobody in between changes anything."""
+    inner, notes = past_watchers(send)
     if type(inner) is not MethodType:
-        return None, None
+        return None
     owner = inner.__self__
     if type(owner) is Exchange:
-        return owner.connection if owner.is_untouched else None, owner
-    return connection_of(inner), inner
+        return Shortcut(owner.connection, owner, notes) if owner.is_untouched else None
+    connection = connection_of(inner)
+    return None if connection is None else Shortcut(connection, inner, notes)

@@ -99,28 +99,31 @@ async def respond(
 
 
 def respond_past(
-    send: Send, answer: Answer, path: str, policy: Policy
+    scope: Scope, send: Send, answer: Answer, path: str, policy: Policy
 ) -> Coroutine[Any, Any, None] | None:
     """The sending of an answer past everybody who only watches.
 
-    For a response after which the application does nothing more: those who watch do
-    it to know how far a response has come, if something goes wrong after it. None if
-    somebody is there who may change the messages, or something else is to be done.
+    None if somebody is there who may change the messages, or who wants a report of a
+    small body, or if that has to be read from a disk first.
     """
     plan, headers, length = answer
-    if not length or not policy.zero_copy:
+    offers = scope.get("extensions")
+    obstructed = offers and EXTENSION in offers and offers[EXTENSION]["obstacle"]
+    if not length or obstructed or not policy.zero_copy:
         return None
-    connection, inner = shortcut(send)
-    if connection is None or connection.bodiless(plan.status):
+    way = shortcut(send)
+    if way is None or way.connection.bodiless(plan.status):
         return None
     if is_small(answer, policy):
         body = None if is_wanted() else gather_at_once(plan.segments)
         if body is None:
             return None
-        return connection.send_whole(plan.status, headers, body)
-    is_hooked = isinstance(inner, Exchange)
-    exchange = inner if is_hooked else Exchange(connection, inner, policy)
-    assert isinstance(exchange, Exchange)
+        way.note()
+        return way.connection.send_whole(plan.status, headers, body)
+    exchange = way.inner
+    if not isinstance(exchange, Exchange):
+        exchange = Exchange(way.connection, way.inner, policy)
+    way.note()
     return exchange.deliver(plan.status, headers, plan.segments, path, policy)
 
 

@@ -240,7 +240,7 @@ class Pump:
 
     def _away(self) -> None:
         """Take steps, in a thread, as long as each may wait for a disk."""
-        if self._state is _State.OVER:  # given up while it waited for the thread
+        if self.is_over:  # given up while it waited for the thread
             self._tell(None, None)
             return
         began = time.thread_time()
@@ -251,7 +251,7 @@ class Pump:
             for want in self._steps:
                 if want is Want.WRITABLE or time.monotonic() > until:
                     break
-                if self._state is _State.OVER:
+                if self.is_over:
                     break
             else:
                 want = None
