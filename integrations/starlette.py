@@ -147,7 +147,12 @@ class FileResponse(StarletteFileResponse):
         settings: Policy,
     ) -> None:
         if is_small(answer, settings):
-            await respond_small(scope, send, answer, path, settings, _call_in_thread)
+            try:
+                await respond_small(
+                    scope, send, answer, path, settings, _call_in_thread
+                )
+            except FilesystemTimeoutError as exc:  # before anything was sent
+                await self._refuse(exc, scope, receive, send)
             return
         scope, exchange = offer(scope, send, settings)
         if exchange is not None:
@@ -169,7 +174,7 @@ class FileResponse(StarletteFileResponse):
         if encodings is None:
             return _Selected(source, "", False)
         # The file lies on a local filesystem, and so do those beside it.
-        return _choose(files, self._root, source, encodings)
+        return _choose(files.fresh, self._root, source, encodings)
 
     async def _open(self, encodings: str | None) -> _Selected:
         """What is to be sent, opened in a thread."""
@@ -180,7 +185,9 @@ class FileResponse(StarletteFileResponse):
             source = files.open(path, self._root)
             if encodings is None:
                 return _Selected(source, "", False)
-            return _choose(files, self._root, source, encodings)
+            selected = _choose(files.open, self._root, source, encodings)
+            assert selected is not None  # `open` waits as long as it takes
+            return selected
 
         return await _in_thread(
             place_of(path),
@@ -266,53 +273,58 @@ class _Selected(NamedTuple):
     vary: bool
 
 
+Opener = Callable[[str, str], FileSource | None]
+"""Opens a path below a root, or says None if it would have to wait for that."""
+
+
 def _choose(
-    files: OpenFiles, root: str, source: FileSource, encodings: str
-) -> _Selected:
-    """The variant of an open file that the client likes best; takes `source` over."""
-    try:
+    open_it: Opener, root: str, source: FileSource, encodings: str
+) -> _Selected | None:
+    """The variant of an open file that the client likes best; takes `source` over.
+
+    None if `open_it` says None.
+    """
+    with source:
         beside = _beside(source)
-        coding = choose_coding(encodings, beside) or ""
-        variant = _open_variant(files, root, coding, source) if coding else None
-    except BaseException:
-        source.release()
-        raise
-    if variant is None:
-        return _Selected(source, "", bool(beside))
-    source.release()
-    return _Selected(variant, coding, True)
+        coding = choose_coding(encodings, beside)
+        if not coding:
+            return _Selected(source.retain(), "", bool(beside))
+        try:
+            variant = open_it(source.path + SUFFIXES[coding], root)
+        except SourceError:  # out of reach
+            return _Selected(source.retain(), "", True)
+        if variant is None:
+            return None
+        if _is_older(variant, source):
+            variant.release()
+            return _Selected(source.retain(), "", True)
+        return _Selected(variant, coding, True)
+
+
+def _is_older(variant: FileSource, original: FileSource) -> bool:
+    """In whole seconds: tools that copy a tree keep no more of the order."""
+    second = 1_000_000_000
+    return variant.facts.mtime_ns // second < original.facts.mtime_ns // second
 
 
 def _beside(source: FileSource) -> list[str]:
     """The content codings in which a file lies beside itself.
 
     Looked for anew when something was added to the directory or taken from it, and as
-    long as that may have happened twice within one tick of a filesystem's clock.
+    long as that may have happened twice within one tick of a filesystem's clock. Links
+    are not followed: they may lead where the loop must not wait.
     """
-    directory = os.stat(os.path.dirname(source.path) or ".")
+    try:
+        directory = os.stat(os.path.dirname(source.path) or ".")
+    except OSError:
+        return []
     known = source.memo.get(_beside)
     if known is not None and known[0] == (directory.st_ino, directory.st_mtime_ns):
         return list(known[1])
-    found = [c for c in SUFFIXES if os.path.exists(source.path + SUFFIXES[c])]
+    found = [c for c in SUFFIXES if os.path.lexists(source.path + SUFFIXES[c])]
     if is_settled(directory.st_mtime_ns):
         source.remember(_beside, ((directory.st_ino, directory.st_mtime_ns), found))
     return found
-
-
-def _open_variant(
-    files: OpenFiles, root: str, coding: str, original: FileSource
-) -> FileSource | None:
-    """The encoded file, unless it is out of reach or older than the original."""
-    try:
-        variant = files.open(original.path + SUFFIXES[coding], root)
-    except SourceError:
-        return None
-    # In whole seconds: tools that copy a tree keep no more of the order.
-    second = 1_000_000_000
-    if variant.facts.mtime_ns // second < original.facts.mtime_ns // second:
-        variant.release()
-        return None
-    return variant
 
 
 async def _in_thread(
@@ -329,10 +341,10 @@ async def _in_thread(
 
 
 async def _call_in_thread(
-    filesystem: Hashable, function: Callable[..., _T], /, *args: Any
+    filesystem: Hashable, function: Callable[..., _T], /, *args: Any, timeout: float
 ) -> _T:
     if _is_asyncio():
-        return await elsewhere(filesystem, partial(function, *args))
+        return await elsewhere(filesystem, partial(function, *args), timeout=timeout)
     return await anyio.to_thread.run_sync(function, *args)
 
 

@@ -18,9 +18,14 @@ class InThread(Protocol):
     """Runs a function in a thread that may wait for the disk of one filesystem."""
 
     async def __call__(
-        self, filesystem: Hashable, function: Callable[..., _T], /, *args: Any
+        self,
+        filesystem: Hashable,
+        function: Callable[..., _T],
+        /,
+        *args: Any,
+        timeout: float,
     ) -> _T:
-        """The function's result."""
+        """The function's result; FilesystemTimeoutError after `timeout` seconds."""
 
 
 async def copy_body(
@@ -43,5 +48,6 @@ async def copy_body(
         cursor = Cursor(segment)
         filesystem = cursor.source.facts.device
         while cursor.left:
-            data = await in_thread(filesystem, read, cursor, policy.copy_bytes)
+            limit, timeout = policy.copy_bytes, policy.stall_timeout
+            data = await in_thread(filesystem, read, cursor, limit, timeout=timeout)
             await pass_on(data)

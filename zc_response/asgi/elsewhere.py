@@ -16,10 +16,10 @@ _T = TypeVar("_T")
 
 
 async def asyncio_in_thread(
-    filesystem: Hashable, function: Callable[..., _T], /, *args: Any
+    filesystem: Hashable, function: Callable[..., _T], /, *args: Any, timeout: float
 ) -> _T:
     """`elsewhere` in the form that `copy_body` asks for."""
-    return await elsewhere(filesystem, partial(function, *args))
+    return await elsewhere(filesystem, partial(function, *args), timeout=timeout)
 
 
 async def elsewhere(

@@ -152,7 +152,8 @@ async def respond_small(
         if body is None:
             slices = (piece for piece in segments if isinstance(piece, Slice))
             filesystem = source_of(next(slices)).facts.device
-            body = await in_thread(filesystem, gather, segments)
+            timeout = policy.stall_timeout
+            body = await in_thread(filesystem, gather, segments, timeout=timeout)
         await send(_start(answer))
         body = bytes(body)
         await send({"type": "http.response.body", "body": body, "more_body": False})

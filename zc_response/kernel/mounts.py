@@ -17,14 +17,18 @@ class Mount(NamedTuple):
     kind: str
 
 
-def mounts() -> list[Mount]:
-    """All mounts this process can see, later ones over earlier ones; [] if unknown."""
+def table() -> bytes:
+    """The kernel's table of all mounts this process can see; empty if unknown."""
     try:
-        with open(TABLE, "rb") as table:
-            lines = os.fsdecode(table.read()).split("\n")
-        return [_mount(line) for line in lines if line]
+        with open(TABLE, "rb") as lines:
+            return lines.read()
     except OSError:
-        return []
+        return b""
+
+
+def mounts(lines: bytes) -> list[Mount]:
+    """The mounts in a table, later ones over earlier ones."""
+    return [_mount(line) for line in os.fsdecode(lines).split("\n") if line]
 
 
 def _mount(line: str) -> Mount:

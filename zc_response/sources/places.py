@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from zc_response.kernel.mounts import Mount, mounts
+from zc_response.kernel.mounts import Mount, mounts, table
 
 LOCAL: Final = frozenset(
     (
@@ -29,31 +29,26 @@ _MOST_LINKS: Final = 40  # as many as the kernel follows
 def place_of(path: str) -> str:
     """What stands for the filesystem of a path that nobody has touched yet.
 
-    Only a matter of which threads wait for it, so the mounts as they were known last
-    are good enough, and links are not followed.
+    Only a matter of which threads wait for it, so links are not followed.
     """
-    return latest().mount_of(path)
-
-
-def latest() -> Places:
-    """The mounts as they were when they were last asked for."""
-    return _latest or now()
+    return now().mount_of(path)
 
 
 def now() -> Places:
     """The mounts as they are."""
     global _latest
-    _latest = Places()
-    return _latest
+    lines = table()
+    if _latest is None or _latest[0] != lines:
+        _latest = lines, Places(mounts(lines))
+    return _latest[1]
 
 
 class Places:
-    """The mounts as they were when this was made."""
+    """Mounts, and which paths lie on them."""
 
     __slots__ = ("_mounts",)
 
-    def __init__(self, table: list[Mount] | None = None) -> None:
-        found = mounts() if table is None else table
+    def __init__(self, found: list[Mount]) -> None:
         # The longest first: the first that fits is the one that counts. Of two at one
         # place the later hides the earlier.
         self._mounts = found[::-1]
@@ -109,4 +104,4 @@ class Places:
         return None
 
 
-_latest: Places | None = None
+_latest: tuple[bytes, Places] | None = None  # the table, and what is made of it
