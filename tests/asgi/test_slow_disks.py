@@ -178,7 +178,7 @@ def test_a_name_that_hangs_does_so_for_as_many_as_ask(
     served: Serve, faulty_mount: MountFaulty, near: Path
 ) -> None:
     """More than there are threads for its filesystem."""
-    mount = faulty_mount(SMALL, Faults(hanging=("open",)))
+    mount = faulty_mount(SMALL, Faults(hanging=("open",), longest_hang=5))
     with served(application(mount.file, near)) as server:
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(server.client()) for _ in range(30)]
@@ -368,11 +368,12 @@ def test_a_small_cold_file_is_not_read_on_the_loop(
         readers.add(threading.get_ident())
         return real(*arguments)
 
-    with cold_file("ext4", tmp_path, SMALL) as far:
+    content = CONTENT[: 64 * 1024]
+    with cold_file("ext4", tmp_path, content) as far:
         monkeypatch.setattr(os, "pread", pread)
         app = Noting(application(far, near, open_files=0))
         with served(app) as server, server.client() as client:
-            assert client.get("/far").body == SMALL
+            assert client.get("/far").body == content
 
     assert readers
     assert not readers & app.threads
