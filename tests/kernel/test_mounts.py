@@ -10,20 +10,17 @@ import pytest
 from tests.filesystems import why_not
 from zc_response.cli.bench.mounts import mounted
 from zc_response.kernel import mounts as module
-from zc_response.kernel.mounts import Mount, mounts
+from zc_response.kernel.mounts import Mount, mounts, table
 
 LINE = "36 35 98:0 /mnt1 {point} rw,noatime master:1 - {kind} /dev/root rw,errors=x\n"
 
 
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> list[Mount]:
-    path = tmp_path / "mountinfo"
-    path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    monkeypatch.setattr(module, "TABLE", str(path))
-    return mounts()
+def read(text: str) -> list[Mount]:
+    return mounts(text.encode("utf-8", "surrogateescape"))
 
 
 def test_this_process_has_a_root() -> None:
-    assert "/" in [mount.point for mount in mounts()]
+    assert "/" in [mount.point for mount in mounts(table())]
 
 
 @pytest.mark.parametrize(
@@ -42,21 +39,17 @@ def test_this_process_has_a_root() -> None:
         ("/a-b", "/a-b"),
     ],
 )
-def test_places_are_written_with_octal_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, meant: str
-) -> None:
+def test_places_are_written_with_octal_numbers(written: str, meant: str) -> None:
     line = LINE.format(point=written, kind="ext4")
 
-    assert table(tmp_path, monkeypatch, line) == [Mount(meant, "ext4")]
+    assert read(line) == [Mount(meant, "ext4")]
 
 
-def test_fields_in_the_middle_may_be_absent_or_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fields_in_the_middle_may_be_absent_or_many() -> None:
     text = "1 2 0:1 / / rw - overlay overlay rw\n"
     text += "2 1 0:2 / /x rw shared:1 master:2 propagate_from:3 - nfs4 a:/b rw\n"
 
-    assert table(tmp_path, monkeypatch, text) == [
+    assert read(text) == [
         Mount("/", "overlay"),
         Mount("/x", "nfs4"),
     ]
@@ -67,7 +60,7 @@ def test_without_a_table_no_mount_is_known(
 ) -> None:
     monkeypatch.setattr(module, "TABLE", str(tmp_path / "none"))
 
-    assert mounts() == []
+    assert mounts(table()) == []
 
 
 @pytest.mark.skipif(bool(why_not("tmpfs")), reason=why_not("tmpfs") or "-")
@@ -77,5 +70,5 @@ def test_without_a_table_no_mount_is_known(
 def test_the_kernel_writes_what_is_read_here(tmp_path: Path, name: str) -> None:
     point = tmp_path / name
     with mounted(point, "-t", "tmpfs", "tmpfs"):
-        assert Mount(str(point), "tmpfs") in mounts()
-    assert str(point) not in [mount.point for mount in mounts()]
+        assert Mount(str(point), "tmpfs") in mounts(table())
+    assert str(point) not in [mount.point for mount in mounts(table())]
