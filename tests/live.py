@@ -104,9 +104,16 @@ class Client:
     """One connection to a server; a context manager."""
 
     def __init__(
-        self, port: int, *, receive_buffer: int = 0, timeout: float = PATIENCE
+        self,
+        port: int,
+        *,
+        receive_buffer: int = 0,
+        segment: int = 0,
+        timeout: float = PATIENCE,
     ) -> None:
         self.socket = socket.socket()
+        if segment:  # on loopback they have 64 KiB else
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(timeout)

@@ -139,11 +139,14 @@ def test_a_paced_download_takes_no_longer_to_begin_a_pipelined_one(
 
 
 def test_a_slow_pace_is_no_stall(hooked: Serve, tmp_path: Path) -> None:
-    """What waits in the socket for its time has not been refused by the client."""
+    """What waits in the socket for its time has not been refused by the client.
+
+    The kernel does not pace the first ten segments of a connection.
+    """
     path = tmp_path / "file"
     path.write_bytes(CONTENT[:100_000])
     app = application(path, max_rate=50_000, stall_timeout=0.5)
-    with hooked(app) as server, server.client() as client:
+    with hooked(app) as server, server.client(segment=1000) as client:
         answer = client.get("/")
 
     assert answer.body == CONTENT[:100_000]
@@ -192,6 +195,22 @@ def read_slowly(client: Client, seconds: float) -> bytes:
         client.protocol.receive_data(data)
         time.sleep(0.015)
     return received
+
+
+def test_a_client_that_takes_little_by_little_is_not_cut_off(
+    hooked: Serve, big: Path
+) -> None:
+    """Though its socket is full all the time: progress is what counts."""
+    with hooked(application(big, stall_timeout=0.5)) as server:
+        with server.client(receive_buffer=SMALL_WINDOW) as client:
+            client.send("/")
+            over = time.monotonic() + 2
+            while time.monotonic() < over:
+                client.protocol.receive_data(client.socket.recv(4096))
+                time.sleep(0.05)
+            answer = client.receive(chunk=1 << 20)
+
+    assert answer.body == BIG
 
 
 # Memory -----------------------------------------------------------------------------
