@@ -34,6 +34,7 @@ class Work:
     stall_timeout = 0.0
     filesystem = None
     is_gone = False
+    unacknowledged = 0
 
     def __init__(
         self, steps: Steps, sock: socket.socket, tally: Tally | None = None

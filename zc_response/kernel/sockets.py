@@ -10,6 +10,11 @@ import struct
 import sys
 from typing import Final
 
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
 # Plain numbers: the flags of the socket module are enumerations, slow to combine.
 _LAST: Final = int(getattr(socket, "MSG_NOSIGNAL", 0))
 _MORE: Final = int(getattr(socket, "MSG_MORE", 0)) | _LAST
@@ -106,6 +111,24 @@ def reset(sock: Socket) -> None:
     """
     if _connect is not None:
         _connect(sock.fileno(), bytes(16), 16)  # AF_UNSPEC is 0
+
+
+_SIOCOUTQ: Final = 0x5411  # linux/sockios.h; the same as TIOCOUTQ
+
+
+def unacknowledged(fd: int) -> int:
+    """Bytes that were written to the socket and the peer has not acknowledged.
+
+    SIOCOUTQ (tcp(7)). It falls as the peer takes data, long before the socket becomes
+    writable again. 0 where the kernel does not tell.
+    """
+    if fcntl is None:
+        return 0
+    try:
+        answer = fcntl.ioctl(fd, _SIOCOUTQ, bytes(4))
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
 
 
 _NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on

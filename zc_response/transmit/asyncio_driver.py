@@ -39,6 +39,8 @@ AWAY_SECONDS: Final = 0.05
 """How long a transfer goes on in its thread before it looks after the loop again."""
 SHORT_BYTES: Final = 256 * 1024
 """A body up to this size need not queue for its first turn."""
+SAMPLES: Final = 4
+"""How often, during the stall timeout, the kernel is asked what a client has taken."""
 PARK_SECONDS: Final = 1.0
 """After so long a wait for its client a transfer gives its descriptor up."""
 
@@ -56,6 +58,10 @@ class Job(Protocol):
     @property
     def is_gone(self) -> bool:
         """True if the connection is lost."""
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that were sent and the client has not taken."""
 
     def fileno(self) -> int:
         """The descriptor to wait for, after `own`."""
@@ -138,7 +144,9 @@ class Pump:
         "_loop",
         "_moved",
         "_moved_at",
+        "_outstanding",
         "_parked_on",
+        "_sampled_at",
         "_state",
         "_steps",
         "_turns",
@@ -170,6 +178,7 @@ class Pump:
                 raise self._error
             return
         self._moved, self._moved_at = job.tally.sent, time.monotonic()
+        self._outstanding, self._sampled_at = 0, self._moved_at
         self._done = self._loop.create_future()
         waiting_on(self._loop).add(self)
 
@@ -295,16 +304,29 @@ class Pump:
 
     def look(self) -> None:
         """Give it up if nothing has moved for too long; park it after a while."""
-        now, sent = time.monotonic(), self._job.tally.sent
-        if sent != self._moved:
-            self._moved, self._moved_at = sent, now
-        timeout = self._job.stall_timeout
+        now, timeout = time.monotonic(), self._job.stall_timeout
+        self._see_progress(now, timeout)
         if timeout and now - self._moved_at >= timeout:
             self.finish(self._stalled())
         elif self._state is _State.PARKED and self._job.is_gone:
             self.finish(DisconnectedError("the client left"))
         elif self._state is _State.FULL and now - self._full_at >= PARK_SECONDS:
             self._park()
+
+    def _see_progress(self, now: float, timeout: float) -> None:
+        """Progress is what the kernel accepts, or the client takes of what it holds.
+
+        A socket counts as full until half of the bound on unsent bytes is gone, which
+        is long for a client that takes little by little.
+        """
+        sent = self._job.tally.sent
+        if sent != self._moved:
+            self._moved, self._moved_at, self._outstanding = sent, now, 0
+        elif now - self._sampled_at >= timeout / SAMPLES:
+            before, self._outstanding = self._outstanding, self._job.unacknowledged
+            self._sampled_at = now
+            if self._outstanding < before:
+                self._moved_at = now
 
     def _stalled(self) -> Exception:
         seconds = f"{self._job.stall_timeout:g} s"

@@ -83,6 +83,14 @@ class Transfer:
         except DisconnectedError:
             return True
 
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes in the socket that the client has not taken yet."""
+        try:
+            return sockets.unacknowledged(self._fileno())
+        except DisconnectedError:
+            return 0
+
     def borrow(self) -> None:
         """Use the server's own descriptor for the turn that comes now.
 
