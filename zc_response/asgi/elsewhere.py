@@ -61,6 +61,12 @@ async def elsewhere(
     lane(filesystem).submit(work)
     try:
         return await asyncio.wait_for(result, timeout or None)
+    except asyncio.CancelledError:
+        # It may have come in this very moment.
+        arrived = result.done() and not result.cancelled() and not result.exception()
+        if arrived and discard is not None:
+            discard(result.result())
+        raise
     except asyncio.TimeoutError:
         if result.done() and not result.cancelled():
             raise
