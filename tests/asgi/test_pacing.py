@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.asgi.conftest import CONTENT, Serve
-from tests.live import Client, Server, eventually
+from tests.live import HOOKED, Client, Server, eventually, serve
 from zc_response import Policy, Report
 from zc_response.integrations.starlette import FileResponse
 
@@ -23,6 +23,13 @@ BIG = CONTENT * 8  # 24 MiB: more than the buffers of a connection take
 SMALL_WINDOW = 16384
 UNPACED = 2**64 - 1
 RATE = 50_000_000
+
+
+@pytest.fixture(params=[("h11", "asyncio"), ("httptools", "uvloop")], ids="-".join)
+def hooked(request: pytest.FixtureRequest) -> Serve:
+    """Serve an application by our protocol classes, on two stacks."""
+    http, loop = request.param
+    return lambda app, **settings: serve(app, http=HOOKED[http], loop=loop, **settings)
 
 
 @pytest.fixture
