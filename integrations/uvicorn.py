@@ -357,30 +357,33 @@ class _Heads:
     so they are a new list every second.
     """
 
-    __slots__ = ("_defaults", "_heads")
+    __slots__ = ("_heads",)
 
     def __init__(self) -> None:
-        self._defaults: Any = None
         self._heads: dict[tuple[int, bool], _Head] = {}
 
     def find(self, cycle: Any, headers: Fields) -> _Head | None:
         """What was written for these very header fields, if that still holds."""
-        if cycle.default_headers is not self._defaults:
-            self._defaults = cycle.default_headers
-            self._heads.clear()
         found = self._heads.get((id(headers), cycle.keep_alive))
-        return found if found is not None and found.fields is headers else None
+        if found is None or found.fields is not headers:
+            return None
+        return found if found.defaults is cycle.default_headers else None
 
     def keep(self, cycle: Any, headers: Fields, data: bytes, length: int) -> None:
         """Keep what was written for the header fields that `find` did not know."""
-        if data and cycle.chunked_encoding is False and len(self._heads) < _MOST_HEADS:
-            self._heads[id(headers), cycle.keep_alive] = _Head(headers, data, length)
+        if not data or cycle.chunked_encoding is not False:
+            return
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        head = _Head(headers, cycle.default_headers, data, length)
+        self._heads[id(headers), cycle.keep_alive] = head
 
 
 class _Head(NamedTuple):
-    """A head as it was written, and the content length in it."""
+    """A head as it was written, what it was made of, and the content length in it."""
 
     fields: Fields
+    defaults: Any
     data: bytes
     length: int
 
