@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from tests.live import HOOKED, Answer, Server, eventually, serve
 from zc_response import Policy, Report
 from zc_response.cli.bench.disks import KINDS, slow_disk, why_not
 from zc_response.integrations.starlette import FileResponse, StaticFiles
-from zc_response.kernel import sockets
+from zc_response.kernel import pages, sockets
 from zc_response.kernel.pages import mapped
 from zc_response.threads import close_all
 
@@ -368,9 +369,14 @@ def test_a_small_cold_file_is_not_read_on_the_loop(
         readers.add(threading.get_ident())
         return real(*arguments)
 
+    def absent(_fd: int, _offset: int, _count: int) -> bytearray:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
     content = CONTENT[: 64 * 1024]
     with cold_file("ext4", tmp_path, content) as far:
         monkeypatch.setattr(os, "pread", pread)
+        # Asked about, the kernel starts to read; a quick disk may be done with it soon.
+        monkeypatch.setattr(pages, "read_nowait", absent)
         app = Noting(application(far, near, open_files=0))
         with served(app) as server, server.client() as client:
             assert client.get("/far").body == content

@@ -155,6 +155,21 @@ def limit_unsent(sock: Socket, count: int) -> None:
         pass
 
 
+_CORK: Final = int(getattr(socket, "TCP_CORK", 3))
+
+
+def cork(sock: Socket, on: bool) -> None:
+    """Have full segments sent only, until it is off again (TCP_CORK, tcp(7)).
+
+    Each sendfile(2) ends with a push, and what it queued last is rarely a full segment.
+    The kernel sends what is held back after 200 ms in any case.
+    """
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, _CORK, int(on))
+    except OSError:  # gone, or not TCP
+        pass
+
+
 _MAX_PACING_RATE: Final = 47  # asm-generic/socket.h
 _UNPACED: Final = struct.pack("Q", 2**64 - 1)
 

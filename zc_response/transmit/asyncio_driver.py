@@ -216,6 +216,9 @@ class Pump:
         if want is None:
             self.finish(None)
             return False
+        if want is Want.TURN:
+            self._state = _State.READY
+            return True
         try:
             self._job.own()
         except OSError:  # no descriptor is left
@@ -223,9 +226,6 @@ class Pump:
                 raise
             self._park()
             return False
-        if want is Want.TURN:
-            self._state = _State.READY
-            return True
         if want is Want.WRITABLE:
             self._state = _State.FULL
             self._full_at = time.monotonic()

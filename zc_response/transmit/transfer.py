@@ -33,8 +33,9 @@ class Transfer:
     without any progress after which a driver gives it up (0: never).
 
     As for the socket: for one turn, in which nobody else runs, the server's own
-    descriptor is borrowed. A transfer that has to wait takes a duplicate, whose number
-    nobody can close or reuse, and gives it up again for a long wait.
+    descriptor is borrowed; who takes another turn asks `is_gone` first. A transfer that
+    has to wait takes a duplicate, whose number nobody can close or reuse, and gives it
+    up again for a long wait.
     """
 
     __slots__ = (
