@@ -72,11 +72,12 @@ class Policy:
     server keep it.
     """
 
-    step_bytes: int = 2 * 1024 * 1024
+    step_bytes: int = 4 * 1024 * 1024
     """The most bytes that one step hands to the kernel: what cannot be interrupted.
 
-    As nginx has it (sendfile_max_chunk 2m). Steps start smaller and grow as long as
-    they take a fraction of a millisecond.
+    Steps start smaller and grow as long as they take a fraction of a millisecond; with
+    2 MiB, as nginx has it (sendfile_max_chunk 2m), 1 GiB over loopback took 3 % longer
+    (`bench throughput`).
     """
 
     cold_bytes: int = 256 * 1024

@@ -170,6 +170,17 @@ def cork(sock: Socket, on: bool) -> None:
         pass
 
 
+_CONGESTION: Final = int(getattr(socket, "TCP_CONGESTION", 13))
+
+
+def is_paced(sock: Socket) -> bool:
+    """True if the connection's congestion control spaces segments by itself (BBR)."""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, _CONGESTION, 16).startswith(b"bbr")
+    except OSError:
+        return False
+
+
 _MAX_PACING_RATE: Final = 47  # asm-generic/socket.h
 _UNPACED: Final = struct.pack("Q", 2**64 - 1)
 

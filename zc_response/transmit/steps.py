@@ -59,14 +59,15 @@ class Cursor:
 
 
 CORKED_BYTES: Final = 8 * 1024 * 1024
-"""A body from this size on is sent in full segments: for 1 GiB over loopback that takes
-a tenth of the time off; for 1 MiB the two calls cost more than they gain."""
+"""A body from this size on is sent in full segments, unless the connection is paced:
+for 1 GiB over loopback that takes a tenth of the time off with Reno, and adds a fifth
+with BBR; for 1 MiB the calls cost more than they gain."""
 
 
 class Line:
     """The outgoing line of one transfer: its socket, its pace, its account."""
 
-    __slots__ = ("_max_rate", "cold_bytes", "pace", "socket", "tally")
+    __slots__ = ("_is_corked", "_max_rate", "cold_bytes", "pace", "socket", "tally")
 
     def __init__(self, sock: sockets.Socket, policy: Policy, tally: Tally) -> None:
         self.socket = sock  # another one of the same connection after a long wait
@@ -74,6 +75,7 @@ class Line:
         self.pace = Pace(policy.step_bytes, policy.unsent_bytes, policy.unsent_max)
         self.cold_bytes = min(policy.cold_bytes, policy.step_bytes)
         self._max_rate = policy.max_rate
+        self._is_corked = False
 
     def open(self) -> None:
         """Set the socket up for a body of the size that the account promises.
@@ -84,7 +86,8 @@ class Line:
         if self._max_rate:
             sockets.pace(self.socket, self._max_rate)
         if self.tally.promised >= CORKED_BYTES:
-            sockets.cork(self.socket, True)
+            self._is_corked = not sockets.is_paced(self.socket)
+            sockets.cork(self.socket, self._is_corked)
         if self.tally.promised > self.pace.unsent:
             known = sockets.unsent_limit(self.socket)
             if known == 0:
@@ -97,7 +100,7 @@ class Line:
 
         With a bound of one byte, writable means that nothing is left unsent.
         """
-        if self.tally.promised >= CORKED_BYTES:
+        if self._is_corked:
             sockets.cork(self.socket, False)
         if self._max_rate:
             sockets.limit_unsent(self.socket, 1)
