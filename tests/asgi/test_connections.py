@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_garbage_during_a_download_never_ends_up_in_its_body(
     app = sending(start(content_length=len(content)), pathsend(file))
     with hooked(app) as server, server.client(receive_buffer=16384) as client:
         client.send()
-        eventually(lambda: server.uvicorn.server_state.tasks)
+        client.socket.recv(1, socket.MSG_PEEK)  # the download has begun
         client.send_raw(b"\0garbage\r\n\r\n")
         time.sleep(0.1)
 
