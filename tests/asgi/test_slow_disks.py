@@ -107,7 +107,9 @@ def test_a_file_that_ends_too_early_ends_the_connection_visibly(
         with server.client() as client:
             answer = client.get("/far")
         assert not answer.complete
-        assert answer.body == CONTENT[: len(answer.body)]
+        # The kernel may fill up with zeros what it has read at once of the file.
+        assert answer.body[:MIB] == CONTENT[: len(answer.body[:MIB])]
+        assert not any(answer.body[MIB:])
         others_are_served(server)
         eventually(lambda: any(r.outcome == "truncated" for r in reports))
 
