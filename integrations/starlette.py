@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from mimetypes import guess_type
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+from typing import ClassVar, Final, NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -148,16 +148,14 @@ class FileResponse(StarletteFileResponse):
     ) -> None:
         if is_small(answer, settings):
             try:
-                await respond_small(
-                    scope, send, answer, path, settings, _call_in_thread
-                )
+                await respond_small(scope, send, answer, path, settings, _in_thread)
             except FilesystemTimeoutError as exc:  # before anything was sent
                 await self._refuse(exc, scope, receive, send)
             return
         scope, exchange = offer(scope, send, settings)
         if exchange is not None:
             send = exchange.send
-        responding = respond(scope, send, answer, path, settings, _call_in_thread)
+        responding = respond(scope, send, answer, path, settings, _in_thread)
         if answer.plan.segments and _needs_watch(scope, settings):
             await _until_disconnect(responding, receive)
         else:
@@ -165,26 +163,22 @@ class FileResponse(StarletteFileResponse):
 
     def _recall(self, encodings: str | None) -> _Selected | None:
         """What is to be sent, if that can be told without waiting for a disk."""
-        path, settings = os.fspath(self.path), self._settings
-        files = open_files(settings.open_files, settings.open_files_idle)
-        known = self._known
-        source = known.retain() if known else files.fresh(path, self._root)
+        files, known = open_files(self._settings), self._known
+        if known is not None:
+            source: FileSource | None = known.retain()
+        else:
+            source = files.fresh(os.fspath(self.path), self._root)
         if source is None:
             return None
-        if encodings is None:
-            return _Selected(source, "", False)
         # The file lies on a local filesystem, and so do those beside it.
         return _choose(files.fresh, self._root, source, encodings)
 
     async def _open(self, encodings: str | None) -> _Selected:
         """What is to be sent, opened in a thread."""
-        path, settings = os.fspath(self.path), self._settings
-        files = open_files(settings.open_files, settings.open_files_idle)
+        path, files = os.fspath(self.path), open_files(self._settings)
 
         def open_it() -> _Selected:
             source = files.open(path, self._root)
-            if encodings is None:
-                return _Selected(source, "", False)
             selected = _choose(files.open, self._root, source, encodings)
             assert selected is not None  # `open` waits as long as it takes
             return selected
@@ -192,7 +186,7 @@ class FileResponse(StarletteFileResponse):
         return await _in_thread(
             place_of(path),
             open_it,
-            timeout=settings.stall_timeout,
+            timeout=self._settings.stall_timeout,
             discard=lambda selected: selected.source.release(),
         )
 
@@ -278,12 +272,15 @@ Opener = Callable[[str, str], FileSource | None]
 
 
 def _choose(
-    open_it: Opener, root: str, source: FileSource, encodings: str
+    open_it: Opener, root: str, source: FileSource, encodings: str | None
 ) -> _Selected | None:
     """The variant of an open file that the client likes best; takes `source` over.
 
-    None if `open_it` says None.
+    Without `encodings` there are no variants to choose from. None if `open_it` says
+    None.
     """
+    if encodings is None:
+        return _Selected(source, "", False)
     with source:
         beside = _beside(source)
         coding = choose_coding(encodings, beside)
@@ -332,20 +329,12 @@ async def _in_thread(
     function: Callable[[], _T],
     *,
     timeout: float,
-    discard: Callable[[_T], object],
+    discard: Callable[[_T], object] | None = None,
 ) -> _T:
-    """Call what may wait for a filesystem in a thread, on whichever loop this is."""
+    """`elsewhere`, on whichever loop this is."""
     if _is_asyncio():
         return await elsewhere(filesystem, function, timeout=timeout, discard=discard)
     return await anyio.to_thread.run_sync(function)
-
-
-async def _call_in_thread(
-    filesystem: Hashable, function: Callable[..., _T], /, *args: Any, timeout: float
-) -> _T:
-    if _is_asyncio():
-        return await elsewhere(filesystem, partial(function, *args), timeout=timeout)
-    return await anyio.to_thread.run_sync(function, *args)
 
 
 def _is_asyncio() -> bool:
@@ -403,7 +392,8 @@ class StaticFiles(StarletteStaticFiles):
         """Serve one request (ASGI): at once, if it is for a file that is in use."""
         is_own = type(self).get_response is StaticFiles.get_response
         if is_own and self.config_checked and scope.get("method") in ("GET", "HEAD"):
-            found = self._recall(self.get_path(scope))
+            path = self.get_path(scope)
+            found = self._recall(path) if _is_plain(path) else None
             if found is not None:
                 full_path, source = found
                 with source:
@@ -416,8 +406,7 @@ class StaticFiles(StarletteStaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The response for a path; Starlette's own lookup for all but plain files."""
-        plain = not path.startswith(("/", "\\", ".."))
-        if plain and scope["method"] in ("GET", "HEAD"):
+        if scope["method"] in ("GET", "HEAD") and _is_plain(path):
             found = self._recall(path) or await self._look_up(path)
             if found is not None:
                 full_path, source = found
@@ -471,8 +460,7 @@ class StaticFiles(StarletteStaticFiles):
         return self.policy or default_policy()
 
     def _files(self) -> OpenFiles:
-        settings = self._settings()
-        return open_files(settings.open_files, settings.open_files_idle)
+        return open_files(self._settings())
 
     def _root(self, directory: str) -> str:
         return "" if self.follow_symlink else directory
@@ -500,6 +488,11 @@ class StaticFiles(StarletteStaticFiles):
                 return directory
         real = (os.path.realpath(directory) for directory in directories)
         return next((each for each in real if _lies_in(path, each)), directories[0])
+
+
+def _is_plain(path: str) -> bool:
+    """True if a path from a URL, joined to a directory, cannot lie beside it."""
+    return not path.startswith(("/", "\\", ".."))
 
 
 def _lies_in(path: str, directory: str) -> bool:

@@ -316,8 +316,7 @@ class _HttpToolsConnection(_CycleConnection):
             written = await self._send_whole(status, headers, body)
             _heads.keep(cycle, headers, written, len(body))
             return
-        cycle.response_started = True
-        cycle.waiting_for_100_continue = cycle.chunked_encoding = False
+        self._take_up(0)
         cycle.transport.writelines((head.data, body))
         await cycle.send(_END)
 
@@ -333,10 +332,15 @@ class _HttpToolsConnection(_CycleConnection):
             written = await super().head(send, start)
             _heads.keep(cycle, headers, written, cycle.expected_content_length)
             return written
+        self._take_up(head.length)
+        return head.data
+
+    def _take_up(self, owed: int) -> None:
+        """Leave the cycle as it is after a start message, `owed` bytes to come."""
+        cycle = self._cycle
         cycle.response_started = True
         cycle.waiting_for_100_continue = cycle.chunked_encoding = False
-        cycle.expected_content_length = head.length
-        return head.data
+        cycle.expected_content_length = owed
 
     def frame(self, count: int) -> tuple[bytes, bytes]:
         cycle = self._cycle

@@ -84,9 +84,9 @@ def remove_listener(listener: Listener) -> None:
     _listeners.remove(listener)
 
 
-def is_wanted() -> bool:
-    """True if anybody would see the report of a body that is sent whole."""
-    return bool(_listeners) or logger.isEnabledFor(logging.DEBUG)
+def is_wanted(level: int = logging.DEBUG) -> bool:
+    """True if anybody would see a report of that level: by default a whole body's."""
+    return bool(_listeners) or logger.isEnabledFor(level)
 
 
 def under_way() -> list[Report]:
@@ -185,7 +185,7 @@ _LEVELS: Final = {
 
 def _publish(tally: Tally) -> None:
     level = _LEVELS[tally.outcome]
-    if not _listeners and not logger.isEnabledFor(level):
+    if not is_wanted(level):
         return
     report = tally.report()
     logger.log(

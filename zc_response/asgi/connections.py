@@ -89,30 +89,39 @@ _PASS_THROUGH: Final = _WATCHERS | {
 
 def find_connection(send: Any) -> tuple[Connection | None, str]:
     """The connection behind `send`, or None and what stands in the way."""
-    inner = _unwrap(send)
-    owner = type(getattr(inner, "__self__", None))
-    connect = _connectors.get(owner.__module__) or _connector(owner.__module__)
-    if connect is None:
-        found: Connection | str = f"no way known to write behind {_name(inner)}"
-    else:
-        found = connect(inner)
+    found = _connect(_unwrap(send))
     if isinstance(found, str):
         _say_once(found)
         return None, found
     return found, found.obstacle
 
 
+def connection_of(send: Any) -> Connection | None:
+    """The connection that this very `send` belongs to, if its socket is in reach."""
+    found = _connect(send)
+    return None if isinstance(found, str) or found.obstacle else found
+
+
+def _connect(send: Any) -> Connection | str:
+    """The connection of a server's own `send`, or why there is none."""
+    owner = type(getattr(send, "__self__", None))
+    connect = _connectors.get(owner) or _connector(owner)
+    if connect is None:
+        return f"no way known to write behind {_name(send)}"
+    return connect(send)
+
+
 _Connector = Callable[[Any], "Connection | str"]
-_connectors: dict[str, _Connector] = {}
+_connectors: dict[type, _Connector] = {}
 
 
-def _connector(module: str) -> _Connector | None:
-    """The `connect` of the integration that knows the server `module` belongs to."""
-    integration = _SERVERS.get(module.partition(".")[0])
+def _connector(owner: type) -> _Connector | None:
+    """The `connect` of the integration that knows the server `owner` belongs to."""
+    integration = _SERVERS.get(owner.__module__.partition(".")[0])
     if integration is None:
         return None
     connect: _Connector = importlib.import_module(integration).connect
-    return _connectors.setdefault(module, connect)
+    return _connectors.setdefault(owner, connect)
 
 
 def _unwrap(send: Any) -> Any:
@@ -130,22 +139,6 @@ def _unwrap(send: Any) -> Any:
                 return send
             send = send.__closure__[cell].cell_contents
     return send
-
-
-def connection_of(send: Any) -> Connection | None:
-    """The connection that this very `send` belongs to, if its socket is in reach."""
-    connect = _connect_by_type.get(type(send.__self__))
-    if connect is None:
-        owner = type(send.__self__)
-        connect = _connectors.get(owner.__module__) or _connector(owner.__module__)
-        if connect is None:
-            return None
-        _connect_by_type[owner] = connect
-    found = connect(send)
-    return None if isinstance(found, str) or found.obstacle else found
-
-
-_connect_by_type: dict[type, _Connector] = {}
 
 
 def past_watchers(send: Any) -> tuple[Any, list[CellType]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
 from zc_response.asgi.messages import Send
 from zc_response.planning import Segment
@@ -15,15 +16,10 @@ _T = TypeVar("_T")
 
 
 class InThread(Protocol):
-    """Runs a function in a thread that may wait for the disk of one filesystem."""
+    """`elsewhere`, or what stands in for it on another loop."""
 
     async def __call__(
-        self,
-        filesystem: Hashable,
-        function: Callable[..., _T],
-        /,
-        *args: Any,
-        timeout: float,
+        self, filesystem: Hashable, function: Callable[[], _T], *, timeout: float
     ) -> _T:
         """The function's result; FilesystemTimeoutError after `timeout` seconds."""
 
@@ -47,7 +43,7 @@ async def copy_body(
             continue
         cursor = Cursor(segment)
         filesystem = cursor.source.facts.device
+        read_on = partial(read, cursor, policy.copy_bytes)
         while cursor.left:
-            limit, timeout = policy.copy_bytes, policy.stall_timeout
-            data = await in_thread(filesystem, read, cursor, limit, timeout=timeout)
-            await pass_on(data)
+            timeout = policy.stall_timeout
+            await pass_on(await in_thread(filesystem, read_on, timeout=timeout))

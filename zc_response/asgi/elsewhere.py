@@ -6,20 +6,12 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Hashable
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from zc_response.errors import FilesystemTimeoutError
 from zc_response.threads import lane
 
 _T = TypeVar("_T")
-
-
-async def asyncio_in_thread(
-    filesystem: Hashable, function: Callable[..., _T], /, *args: Any, timeout: float
-) -> _T:
-    """`elsewhere` in the form that `copy_body` asks for."""
-    return await elsewhere(filesystem, partial(function, *args), timeout=timeout)
 
 
 async def elsewhere(

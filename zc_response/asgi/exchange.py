@@ -8,7 +8,7 @@ from functools import partial
 
 from zc_response.asgi.connections import Connection
 from zc_response.asgi.copying import copy_body
-from zc_response.asgi.elsewhere import asyncio_in_thread, elsewhere
+from zc_response.asgi.elsewhere import elsewhere
 from zc_response.asgi.messages import (
     PATHSEND,
     POLICY,
@@ -24,7 +24,7 @@ from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource, open_files, place_of
-from zc_response.transmit import Transfer, begin, choose, finish
+from zc_response.transmit import Transfer, choose, drive
 
 
 class Exchange:
@@ -146,7 +146,7 @@ class Exchange:
 
     async def _open(self, path: str) -> FileSource:
         """A share of the file that an application has named."""
-        files = open_files(self._policy.open_files, self._policy.open_files_idle)
+        files = open_files(self._policy)
         source = files.fresh(path)
         if source is None:
             source = await elsewhere(
@@ -225,7 +225,7 @@ class Exchange:
 
     async def _copy(self, segments: Sequence[Segment], tally: Tally) -> None:
         await self.release_start()
-        await copy_body(self._send, segments, tally, self._policy, asyncio_in_thread)
+        await copy_body(self._send, segments, tally, self._policy, elsewhere)
 
     async def _run(self, transfer: Transfer) -> None:
         """Carry out a transfer; whatever goes wrong ends the connection with it."""
@@ -241,12 +241,9 @@ class Exchange:
                 transfer.abort()
                 transfer.close()
                 raise
-            pump = begin(transfer)
-            if pump is not None:
-                # What the client sends meanwhile must not make the server answer: that
-                # would land inside of this body.
-                connection.pause_reading()
-                await finish(pump)
+            # What the client sends meanwhile must not make the server answer: that
+            # would land inside of this body.
+            await drive(transfer, before_waiting=connection.pause_reading)
         except BaseException:
             connection.abort()
             raise

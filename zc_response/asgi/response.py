@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Coroutine, MutableMapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from zc_response.asgi.copying import InThread, copy_body
@@ -107,9 +108,8 @@ def respond_past(
     small body, or if that has to be read from a disk first.
     """
     plan, headers, length = answer
-    offers = scope.get("extensions")
-    obstructed = offers and EXTENSION in offers and offers[EXTENSION]["obstacle"]
-    if not length or obstructed or not policy.zero_copy:
+    hook = (scope.get("extensions") or {}).get(EXTENSION)
+    if not length or not policy.zero_copy or (hook and hook["obstacle"]):
         return None
     way = shortcut(send)
     if way is None or way.connection.bodiless(plan.status):
@@ -152,8 +152,8 @@ async def respond_small(
         if body is None:
             slices = (piece for piece in segments if isinstance(piece, Slice))
             filesystem = source_of(next(slices)).facts.device
-            timeout = policy.stall_timeout
-            body = await in_thread(filesystem, gather, segments, timeout=timeout)
+            read, timeout = partial(gather, segments), policy.stall_timeout
+            body = await in_thread(filesystem, read, timeout=timeout)
         await send(_start(answer))
         body = bytes(body)
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -30,6 +30,7 @@ from typing import Final
 
 from zc_response.errors import OutOfDescriptorsError
 from zc_response.kernel.mounts import TABLE
+from zc_response.policy import Policy
 from zc_response.sources import places
 from zc_response.sources.file import FileSource
 from zc_response.sources.root import Root
@@ -239,12 +240,12 @@ class _Housekeeper(threading.Thread):
 _caches: dict[tuple[int, float], OpenFiles] = {}
 
 
-def open_files(capacity: int, idle_seconds: float) -> OpenFiles:
-    """The cache of this process with these settings."""
-    key = (capacity, idle_seconds)
+def open_files(policy: Policy) -> OpenFiles:
+    """The cache of this process with a policy's settings."""
+    key = (policy.open_files, policy.open_files_idle)
     found = _caches.get(key)
     if found is None:
-        found = _caches.setdefault(key, OpenFiles(capacity, idle_seconds))
+        found = _caches.setdefault(key, OpenFiles(*key))
     return found
 
 

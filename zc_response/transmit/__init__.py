@@ -8,7 +8,7 @@ nothing of files. `choose` picks the strategy from what the server lets us reach
 from __future__ import annotations
 
 from zc_response.transmit.access import Access
-from zc_response.transmit.asyncio_driver import begin, drive, finish
+from zc_response.transmit.asyncio_driver import drive
 from zc_response.transmit.choose import Choice, Strategy, choose
 from zc_response.transmit.copy import gather, gather_at_once, read
 from zc_response.transmit.steps import Cursor, source_of
@@ -20,10 +20,8 @@ __all__ = [
     "Cursor",
     "Strategy",
     "Transfer",
-    "begin",
     "choose",
     "drive",
-    "finish",
     "gather",
     "gather_at_once",
     "read",

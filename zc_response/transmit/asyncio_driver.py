@@ -19,7 +19,7 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -88,36 +88,26 @@ class Job(Protocol):
         """Give everything back."""
 
 
-def begin(job: Job) -> Pump | None:
-    """Take the first turn of `job`; None if that was all, and it is closed.
+async def drive(job: Job, before_waiting: Callable[[], None] | None = None) -> None:
+    """Take the steps of `job` to their end, and close it.
 
-    Raises what the steps raise; the job has been aborted then.
+    `before_waiting` is called if the first turn is not enough. Raises what the steps
+    raise, and StalledError if there was no progress for `job.stall_timeout` seconds;
+    the job has been aborted then, as when this is cancelled. No step is taken after
+    that, and its descriptors are closed, unless a step is waiting for a disk: then as
+    soon as that returns.
     """
-    pump = Pump(job)
+    pump = _Pump(job)
     pump.start()
-    return None if pump.is_over else pump
-
-
-async def finish(pump: Pump) -> None:
-    """Wait until all steps are done, and the job is closed.
-
-    Raises what the steps raise, and StalledError if there was no progress for
-    `job.stall_timeout` seconds; the job has been aborted then, as when this is
-    cancelled. No step is taken after that, and its descriptors are closed, unless a
-    step is waiting for a disk: then as soon as that returns.
-    """
+    if pump.is_over:
+        return
     try:
+        if before_waiting is not None:
+            before_waiting()
         await pump.wait()
     except BaseException as exc:
         pump.finish(exc)
         raise
-
-
-async def drive(job: Job) -> None:
-    """Take the steps of `job` to their end, and close it: `begin` and `finish`."""
-    pump = begin(job)
-    if pump is not None:
-        await finish(pump)
 
 
 class _State(Enum):
@@ -132,7 +122,7 @@ class _State(Enum):
     OVER = auto()
 
 
-class Pump:
+class _Pump:
     """Takes a job's turns, and tells who waits when it is over."""
 
     __slots__ = (
