@@ -19,6 +19,8 @@ from starlette.testclient import TestClient
 from tests.live import HOOKED, STACKS, serve
 from zc_response import Policy, Report
 from zc_response.integrations.starlette import StaticFiles
+from zc_response.policy import default_policy
+from zc_response.sources import open_files
 
 CONTENT = b"0123456789" * 1000
 
@@ -238,3 +240,10 @@ def test_on_a_live_server_small_static_files_leave_with_their_head(
             assert client.get("/static/dir/").body == b"<h1>index</h1>"
 
     assert [(r.strategy, r.reason) for r in reports] == [("copy", "small")] * 2
+
+
+def test_a_file_beside_is_not_served_because_a_view_has_it_open(root: Path) -> None:
+    with mounted(StaticFiles(directory=root, follow_symlink=True)) as client:
+        assert client.get("/static/file.txt").content == CONTENT
+        with open_files(default_policy()).open(f"{root}/../secret"):
+            assert client.get("/static/..%2Fsecret").status_code == 404
