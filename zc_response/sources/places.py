@@ -56,8 +56,14 @@ class Places:
 
     def mount_of(self, path: str) -> str:
         """Where the filesystem begins that a path lies on, links not followed."""
-        found = self._find(os.path.abspath(path))
-        return found.point if found else "/"
+        return self._of(path).point
+
+    def kind_of(self, path: str) -> str:
+        """The type of that filesystem; empty if it is not known."""
+        return self._of(path).kind
+
+    def _of(self, path: str) -> Mount:
+        return self._find(os.path.abspath(path)) or Mount("/", "")
 
     def are_local(self, path: str) -> bool:
         """True if no step on the way to `path` leaves the local filesystems.

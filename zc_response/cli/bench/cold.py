@@ -78,8 +78,7 @@ class _Run:
 
     def measure(self, candidate: Candidate, number: int) -> dict[str, float]:
         """Measure one download."""
-        with self._bench.serving(candidate) as server:
-            self._bench.check(server, TINY)  # what a server loads late is loaded
+        with self._bench.warm(candidate) as server:
             self._disk.drop_caches(self._file)
             with blaming(server):
                 return self._download(server)

@@ -43,10 +43,8 @@ def measure_crowd(
 def _measure(
     bench: Bench, crowd: Crowd, candidate: Candidate, number: int
 ) -> dict[str, float]:
-    with bench.serving(candidate, crowd.downloads) as server:
-        bench.check(server, TINY)
-        with blaming(server):
-            return _download(bench, server, crowd)
+    with bench.warm(candidate, crowd.downloads) as server, blaming(server):
+        return _download(bench, server, crowd)
 
 
 def _download(bench: Bench, server: Server, crowd: Crowd) -> dict[str, float]:

@@ -12,6 +12,8 @@ from typing import Final
 
 from zc_response.cli.bench.errors import MissingError
 from zc_response.cli.bench.servers import Nginx
+from zc_response.kernel.mounts import mounts
+from zc_response.sources.places import Places
 
 _PACKAGES: Final = (
     *("uvicorn", "uvloop", "httptools", "starlette", "anyio", "granian"),
@@ -50,15 +52,7 @@ def cpu_model(cpuinfo: str) -> str:
 
 def filesystem(mountinfo: str, path: Path) -> str:
     """The type of the filesystem that `path` is on, by /proc/self/mountinfo."""
-    best, kind = -1, ""
-    for line in mountinfo.splitlines():
-        # proc(5): the fifth field is the mount point; the type follows a lone dash.
-        place, _, source = line.partition(" - ")
-        point = place.split(" ")[4].replace("\\040", " ")
-        depth = len(Path(point).parts)
-        if depth >= best and path.is_relative_to(point):
-            best, kind = depth, source.split(" ")[0]
-    return kind
+    return Places(mounts(os.fsencode(mountinfo))).kind_of(str(path))
 
 
 def _package(name: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from zc_response.cli.bench.errors import BenchmarkError
+from zc_response.kernel.mounts import mounts, table
 
 PATIENCE: Final = 20.0  # seconds; a small filesystem is made and mounted in one
 _BUSY: Final = (
@@ -115,15 +116,7 @@ def unmount(target: Path) -> None:
 def is_mounted(target: Path) -> bool:
     """Whether something is mounted on `target`, answered without touching that."""
     wanted = os.path.realpath(target.parent) + "/" + target.name
-    with open("/proc/self/mountinfo", encoding="utf-8") as lines:
-        return any(_unescape(line.split(" ")[4]) == wanted for line in lines)
-
-
-def _unescape(field: str) -> str:
-    """A path as proc(5) writes it: blanks and backslashes in octal."""
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\134", "\\")):
-        field = field.replace(code, character)
-    return field
+    return any(mount.point == wanted for mount in mounts(table()))
 
 
 @contextlib.contextmanager

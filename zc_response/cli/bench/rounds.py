@@ -60,6 +60,13 @@ class Bench:
                 stack.enter_context(server)
             yield server
 
+    @contextmanager
+    def warm(self, candidate: Candidate, connections: int = 0) -> Iterator[Server]:
+        """The same, after a first request: what a server loads late is loaded."""
+        with self.serving(candidate, connections) as server:
+            self.check(server, TINY)
+            yield server
+
     def target(self, server: Server, size: int) -> Target:
         """The file of that size on that server."""
         return Target(port=server.port, path=server.path(file_name(size)), size=size)
@@ -270,8 +277,7 @@ def measure_memory(
     once = Discard(seconds=0, warm_up=False)
     for candidate in candidates:
         try:
-            with bench.serving(candidate) as server:
-                bench.check(server, TINY)
+            with bench.warm(candidate) as server:
                 sample = bench.sample(candidate, server, once, size, 0)
         except (LoadError, ServerError) as exc:
             record.fail(candidate.name, size, str(exc))

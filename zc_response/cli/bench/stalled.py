@@ -71,10 +71,8 @@ def measure_stalled(
 def _measure(
     bench: Bench, stalled: Stalled, candidate: Candidate, number: int
 ) -> dict[str, float]:
-    with bench.serving(candidate, stalled.clients) as server:
-        bench.check(server, TINY)
-        with blaming(server):
-            return _stall(bench, server, stalled)
+    with bench.warm(candidate, stalled.clients) as server, blaming(server):
+        return _stall(bench, server, stalled)
 
 
 def _stall(bench: Bench, server: Server, stalled: Stalled) -> dict[str, float]:
