@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live import HOOKED, STACKS, Server, serve
+from tests.loops import LOOPS, Run, run_on
 
 CONTENT = bytes(range(256)) * 4096 * 3  # 3 MiB: more than one step
+
+BOTH = [("h11", "asyncio"), ("httptools", "uvloop")]
 
 Serve = Callable[..., contextlib.AbstractContextManager[Server]]
 
@@ -34,6 +38,13 @@ def hooked(request: pytest.FixtureRequest) -> Serve:
     return on_stack
 
 
+@pytest.fixture(params=BOTH, ids="-".join)
+def served(request: pytest.FixtureRequest) -> Serve:
+    """The same on two stacks, in which every part of the four has its turn."""
+    http, loop = request.param
+    return lambda app, **settings: serve(app, http=HOOKED[http], loop=loop, **settings)
+
+
 @pytest.fixture(params=STACKS, ids="-".join)
 def plain(request: pytest.FixtureRequest) -> Serve:
     """Serve an application by uvicorn as it is, on each of its stacks."""
@@ -43,3 +54,9 @@ def plain(request: pytest.FixtureRequest) -> Serve:
         return serve(app, http=http, loop=loop, **settings)
 
     return on_stack
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a coroutine function on one loop or the other."""
+    return partial(run_on, request.param)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from tests.asgi.conftest import CONTENT
-from tests.live import HOOKED, Client, Server, eventually, serve
+from tests.asgi.conftest import CONTENT, Serve
+from tests.live import Client, Server, eventually
 from zc_response import Report
 from zc_response.integrations.starlette import FileResponse
 from zc_response.sources import cache
@@ -23,14 +23,6 @@ from zc_response.transmit import asyncio_driver
 
 SMALL_WINDOW = 8192
 STALLED = 300
-BOTH = [("h11", "asyncio"), ("httptools", "uvloop")]
-Serve = Callable[..., contextlib.AbstractContextManager[Server]]
-
-
-@pytest.fixture(params=BOTH, ids="-".join)
-def served(request: pytest.FixtureRequest) -> Serve:
-    http, loop = request.param
-    return lambda app, **settings: serve(app, http=HOOKED[http], loop=loop, **settings)
 
 
 @pytest.fixture

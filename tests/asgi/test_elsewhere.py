@@ -4,35 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
-import uvloop
 
+from tests.loops import Run
 from zc_response.asgi import elsewhere
 from zc_response.errors import FilesystemTimeoutError, SourceError
 from zc_response.threads import close_all
-
-Main = Callable[[], Coroutine[Any, Any, None]]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Callable[[Main], None]:
-    policy = {"asyncio": asyncio, "uvloop": uvloop}[request.param]
-
-    def run(main: Main) -> None:
-        loop = policy.new_event_loop()
-        try:
-            loop.run_until_complete(asyncio.wait_for(main(), 20))
-        finally:
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
-
-    return run
-
-
-Run = Callable[[Main], None]
 
 
 class Opening:

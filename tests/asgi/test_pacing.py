@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.asgi.conftest import CONTENT, Serve
-from tests.live import HOOKED, Client, Server, eventually, serve
+from tests.live import Client, Server, eventually
 from zc_response import Policy, Report
 from zc_response.integrations.starlette import FileResponse
 
@@ -23,13 +23,6 @@ BIG = CONTENT * 8  # 24 MiB: more than the buffers of a connection take
 SMALL_WINDOW = 16384
 UNPACED = 2**64 - 1
 RATE = 50_000_000
-
-
-@pytest.fixture(params=[("h11", "asyncio"), ("httptools", "uvloop")], ids="-".join)
-def hooked(request: pytest.FixtureRequest) -> Serve:
-    """Serve an application by our protocol classes, on two stacks."""
-    http, loop = request.param
-    return lambda app, **settings: serve(app, http=HOOKED[http], loop=loop, **settings)
 
 
 @pytest.fixture
@@ -91,10 +84,10 @@ def under_way(server: Server) -> None:
 
 @pytest.mark.parametrize(("target", "rate"), [("/paced", RATE), ("/", 2 * RATE)])
 def test_a_rate_reaches_the_socket_and_is_off_for_the_next_response(
-    hooked: Serve, big: Path, target: str, rate: int
+    served: Serve, big: Path, target: str, rate: int
 ) -> None:
     app = application(big, max_rate=2 * RATE)
-    with hooked(app) as server, server.client(receive_buffer=SMALL_WINDOW) as client:
+    with served(app) as server, server.client(receive_buffer=SMALL_WINDOW) as client:
         client.send(target)
         eventually(lambda: rate_of(server) == rate)
         assert client.receive(chunk=1 << 20).body == BIG
@@ -104,10 +97,10 @@ def test_a_rate_reaches_the_socket_and_is_off_for_the_next_response(
 
 
 def test_a_response_may_be_exempt_from_the_policys_rate(
-    hooked: Serve, big: Path
+    served: Serve, big: Path
 ) -> None:
     app = application(big, max_rate=RATE)
-    with hooked(app) as server, server.client(receive_buffer=SMALL_WINDOW) as client:
+    with served(app) as server, server.client(receive_buffer=SMALL_WINDOW) as client:
         client.send("/unpaced")
         under_way(server)
         assert rate_of(server) == UNPACED
@@ -115,20 +108,20 @@ def test_a_response_may_be_exempt_from_the_policys_rate(
 
 
 def test_paced_and_other_responses_take_turns_on_a_connection(
-    hooked: Serve, file: Path
+    served: Serve, file: Path
 ) -> None:
-    with hooked(application(file)) as server, server.client() as client:
+    with served(application(file)) as server, server.client() as client:
         for target in ("/paced", "/", "/quick", "/paced", "/quick"):
             answer = client.get(target)
             assert answer.body == (b"quick" if target == "/quick" else CONTENT)
             assert answer.reusable
 
 
-def test_a_small_file_is_paced_too(hooked: Serve, tmp_path: Path) -> None:
+def test_a_small_file_is_paced_too(served: Serve, tmp_path: Path) -> None:
     """The pace is off again before the next response begins."""
     small = tmp_path / "small"
     small.write_bytes(b"small")
-    with hooked(application(small)) as server, server.client() as client:
+    with served(application(small)) as server, server.client() as client:
         for _ in range(3):
             assert client.get("/paced").body == b"small"
             assert client.get("/quick").body == b"quick"
@@ -136,16 +129,16 @@ def test_a_small_file_is_paced_too(hooked: Serve, tmp_path: Path) -> None:
 
 
 def test_a_paced_download_takes_no_longer_to_begin_a_pipelined_one(
-    hooked: Serve, file: Path
+    served: Serve, file: Path
 ) -> None:
-    with hooked(application(file)) as server, server.client() as client:
+    with served(application(file)) as server, server.client() as client:
         client.send("/paced")
         client.send_raw(b"GET /quick HTTP/1.1\r\nHost: test\r\n\r\n")
         assert client.receive().body == CONTENT
         assert client.expect("/quick").receive().body == b"quick"
 
 
-def test_a_slow_pace_is_no_stall(hooked: Serve, tmp_path: Path) -> None:
+def test_a_slow_pace_is_no_stall(served: Serve, tmp_path: Path) -> None:
     """What waits in the socket for its time has not been refused by the client.
 
     The kernel does not pace the first ten segments of a connection.
@@ -153,7 +146,7 @@ def test_a_slow_pace_is_no_stall(hooked: Serve, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(CONTENT[:100_000])
     app = application(path, max_rate=50_000, stall_timeout=0.5)
-    with hooked(app) as server, server.client(segment=1000) as client:
+    with served(app) as server, server.client(segment=1000) as client:
         answer = client.get("/")
 
     assert answer.body == CONTENT[:100_000]
@@ -163,9 +156,9 @@ def test_a_slow_pace_is_no_stall(hooked: Serve, tmp_path: Path) -> None:
 
 
 def test_a_client_that_takes_nothing_is_cut_off(
-    hooked: Serve, big: Path, reports: list[Report], caplog: pytest.LogCaptureFixture
+    served: Serve, big: Path, reports: list[Report], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with hooked(application(big, stall_timeout=0.5)) as server:
+    with served(application(big, stall_timeout=0.5)) as server:
         with server.client(receive_buffer=SMALL_WINDOW) as client:
             client.send("/")
             eventually(lambda: reports)
@@ -180,9 +173,9 @@ def test_a_client_that_takes_nothing_is_cut_off(
     assert not [r for r in caplog.records if r.levelname == "ERROR"]
 
 
-def test_a_client_that_goes_on_reading_is_not(hooked: Serve, big: Path) -> None:
+def test_a_client_that_goes_on_reading_is_not(served: Serve, big: Path) -> None:
     """However long the whole takes."""
-    with hooked(application(big, stall_timeout=0.5)) as server:
+    with served(application(big, stall_timeout=0.5)) as server:
         with server.client(receive_buffer=SMALL_WINDOW) as client:
             client.send("/")
             received = read_slowly(client, seconds=1.5)
@@ -205,10 +198,10 @@ def read_slowly(client: Client, seconds: float) -> bytes:
 
 
 def test_a_client_that_takes_little_by_little_is_not_cut_off(
-    hooked: Serve, big: Path
+    served: Serve, big: Path
 ) -> None:
     """Though its socket is full all the time: progress is what counts."""
-    with hooked(application(big, stall_timeout=0.5)) as server:
+    with served(application(big, stall_timeout=0.5)) as server:
         with server.client(receive_buffer=SMALL_WINDOW) as client:
             client.send("/")
             over = time.monotonic() + 2
@@ -223,20 +216,20 @@ def test_a_client_that_takes_little_by_little_is_not_cut_off(
 # Memory -----------------------------------------------------------------------------
 
 
-def test_what_the_kernel_may_hold_unsent_is_bounded(hooked: Serve, big: Path) -> None:
+def test_what_the_kernel_may_hold_unsent_is_bounded(served: Serve, big: Path) -> None:
     app = application(big, unsent_bytes=99_000)
-    with hooked(app) as server, server.client(receive_buffer=SMALL_WINDOW) as client:
+    with served(app) as server, server.client(receive_buffer=SMALL_WINDOW) as client:
         client.send("/")
         eventually(lambda: unsent_of(server) == 99_000)
         assert client.receive(chunk=1 << 20).body == BIG
 
 
 def test_a_stalled_download_leaves_little_in_the_kernel(
-    hooked: Serve, big: Path, reports: list[Report]
+    served: Serve, big: Path, reports: list[Report]
 ) -> None:
     """What is sent and not acknowledged is the peer's window; the rest is bounded."""
     app = application(big, unsent_bytes=128 * 1024, unsent_max=128 * 1024)
-    with hooked(app) as server, server.client(receive_buffer=SMALL_WINDOW) as client:
+    with served(app) as server, server.client(receive_buffer=SMALL_WINDOW) as client:
         client.send("/")
         under_way(server)
         client.reset()
@@ -247,19 +240,19 @@ def test_a_stalled_download_leaves_little_in_the_kernel(
 
 
 def test_a_body_that_fits_into_the_bound_needs_none(
-    hooked: Serve, tmp_path: Path
+    served: Serve, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(70_000))
     app = application(path, unsent_bytes=128 * 1024)
-    with hooked(app) as server, server.client() as client:
+    with served(app) as server, server.client() as client:
         assert client.get("/").length == 70_000
         assert unsent_of(server) in (0, 2**32 - 1, -1)
 
 
-def test_a_fast_client_is_given_a_higher_bound(hooked: Serve, big: Path) -> None:
+def test_a_fast_client_is_given_a_higher_bound(served: Serve, big: Path) -> None:
     app = application(big, unsent_bytes=64 * 1024)
-    with hooked(app) as server, server.client(receive_buffer=1 << 20) as client:
+    with served(app) as server, server.client(receive_buffer=1 << 20) as client:
         eventually(lambda: fetches(client) and unsent_of(server) > 64 * 1024)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from tests.asgi.conftest import Serve
 from tests.filesystems import Faults, MountFaulty
-from tests.live import HOOKED, Answer, Server, eventually, serve
+from tests.live import Answer, Server, eventually
 from zc_response import Policy, Report
 from zc_response.cli.bench.disks import KINDS, slow_disk, why_not
 from zc_response.integrations.starlette import FileResponse, StaticFiles
@@ -28,16 +29,6 @@ from zc_response.threads import close_all
 MIB = 1 << 20
 CONTENT = bytes(range(256)) * 4096 * 3  # 3 MiB: more than one step
 SMALL = CONTENT[:4096]
-BOTH = [("h11", "asyncio"), ("httptools", "uvloop")]
-
-Serve = Callable[..., contextlib.AbstractContextManager[Server]]
-
-
-@pytest.fixture(params=BOTH, ids="-".join)
-def served(request: pytest.FixtureRequest) -> Serve:
-    """Serve an application by our protocol classes, on two stacks."""
-    http, loop = request.param
-    return lambda app, **settings: serve(app, http=HOOKED[http], loop=loop, **settings)
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
 
+from tests.loops import Run
 from tests.transmit.lines import (
     CONTENT,
     connected,
@@ -65,28 +64,7 @@ class Work:
         self.closed += 1
 
 
-Main = Callable[[], Coroutine[Any, Any, Any]]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Callable[[Main], Any]:
-    """Run a coroutine function on one loop or the other."""
-    policy = {"asyncio": asyncio, "uvloop": uvloop}[request.param]
-
-    def run(main: Main) -> Any:
-        loop = policy.new_event_loop()
-        try:
-            return loop.run_until_complete(asyncio.wait_for(main(), 20))
-        finally:
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
-
-    return run
-
-
-def test_it_sends_all_to_a_client_that_reads(
-    run: Callable[[Main], Any], tmp_path: Path
-) -> None:
+def test_it_sends_all_to_a_client_that_reads(run: Run, tmp_path: Path) -> None:
     with open_file(tmp_path / "f", BIG) as source, connected() as (ours, peer):
         with transfer_of([whole(source)], ours) as (transfer, _tally):
 
@@ -98,9 +76,7 @@ def test_it_sends_all_to_a_client_that_reads(
             assert run(main) == BIG
 
 
-def test_what_fits_into_the_socket_needs_no_wait(
-    run: Callable[[Main], Any], tmp_path: Path
-) -> None:
+def test_what_fits_into_the_socket_needs_no_wait(run: Run, tmp_path: Path) -> None:
     with open_file(tmp_path / "f", b"small") as source, connected() as (ours, peer):
         with transfer_of([b"head", whole(source)], ours) as (transfer, _tally):
 
@@ -114,7 +90,7 @@ def test_what_fits_into_the_socket_needs_no_wait(
 
 
 def test_others_get_their_turn_when_a_turn_is_over(
-    run: Callable[[Main], Any], monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turns, "TURN_SECONDS", 0)
     with connected() as (ours, _peer):
@@ -136,9 +112,7 @@ def test_others_get_their_turn_when_a_turn_is_over(
         assert "bbb" not in "".join(order)
 
 
-def test_a_client_that_does_not_read_costs_no_time(
-    run: Callable[[Main], Any], tmp_path: Path
-) -> None:
+def test_a_client_that_does_not_read_costs_no_time(run: Run, tmp_path: Path) -> None:
     with (
         open_file(tmp_path / "f", BIG) as source,
         connected() as (ours, _peer),
@@ -175,7 +149,7 @@ async def settled(progress: Callable[[], int]) -> None:
 
 @pytest.mark.parametrize("after", [0, 1, 2, 5, 20])
 def test_cancelled_after_any_step_it_watches_nothing_any_more(
-    run: Callable[[Main], Any], tmp_path: Path, after: int
+    run: Run, tmp_path: Path, after: int
 ) -> None:
     with open_file(tmp_path / "f", BIG) as source, connected() as (ours, peer):
         with transfer_of([whole(source)], ours, step_bytes=30_000) as (transfer, tally):
@@ -206,9 +180,7 @@ def test_cancelled_after_any_step_it_watches_nothing_any_more(
                     receive(peer, len(BIG))
 
 
-def test_a_reset_while_it_waits_ends_it(
-    run: Callable[[Main], Any], tmp_path: Path
-) -> None:
+def test_a_reset_while_it_waits_ends_it(run: Run, tmp_path: Path) -> None:
     with open_file(tmp_path / "f", BIG) as source, connected() as (ours, peer):
         with transfer_of([whole(source)], ours) as (transfer, _tally):
 
@@ -225,9 +197,7 @@ def leave(peer: socket.socket) -> None:
     peer.close()
 
 
-def test_what_the_steps_raise_comes_out(
-    run: Callable[[Main], Any], tmp_path: Path
-) -> None:
+def test_what_the_steps_raise_comes_out(run: Run, tmp_path: Path) -> None:
     with (
         open_file(tmp_path / "f", BIG) as source,
         connected() as (ours, peer),
@@ -246,7 +216,7 @@ def test_what_the_steps_raise_comes_out(
 
 
 @pytest.mark.usefixtures("reports")
-def test_the_thread_time_of_every_step_is_counted(run: Callable[[Main], Any]) -> None:
+def test_the_thread_time_of_every_step_is_counted(run: Run) -> None:
     with connected() as (ours, _peer):
 
         def work() -> Steps:

@@ -8,13 +8,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
+from tests.loops import Run
 from tests.transmit.lines import (
     CONTENT,
     connected,
@@ -45,25 +45,12 @@ from zc_response.transmit import (
 from zc_response.transmit.steps import Steps, Want
 
 BIG = CONTENT * 16  # more than a socket's buffers take
-Main = Callable[[], Coroutine[Any, Any, Any]]
-Run = Callable[[Main], Any]
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a coroutine function on one loop or the other, which looks often."""
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who wait are looked at often."""
     monkeypatch.setattr(waiting, "TICK_SECONDS", 0.01)
-    policy = {"asyncio": asyncio, "uvloop": uvloop}[request.param]
-
-    def run(main: Main) -> Any:
-        loop = policy.new_event_loop()
-        try:
-            return loop.run_until_complete(asyncio.wait_for(main(), 20))
-        finally:
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
-
-    return run
 
 
 @pytest.fixture

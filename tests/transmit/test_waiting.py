@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
+from tests.loops import LOOPS, run_on
 from zc_response.transmit import waiting as module
 from zc_response.transmit.waiting import Waiting, waiting_on
 
@@ -19,20 +19,11 @@ Main = Callable[[Waiting], Coroutine[Any, Any, None]]
 Run = Callable[[Main], None]
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=LOOPS)
 def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a coroutine function with those who wait on its loop, and short ticks."""
     monkeypatch.setattr(module, "TICK_SECONDS", 0.005)
-    policy = {"asyncio": asyncio, "uvloop": uvloop}[request.param]
-
-    def run(main: Main) -> None:
-        loop = policy.new_event_loop()
-        try:
-            loop.run_until_complete(asyncio.wait_for(main(Waiting()), 20))
-        finally:
-            loop.close()
-
-    return run
+    return lambda main: run_on(request.param, lambda: main(Waiting()))
 
 
 class Waiter:
