@@ -63,10 +63,7 @@ def duplicate(fd: int) -> Socket:
     it, and the number of a duplicate cannot be closed, and so not be reused, by
     anybody else. Both share one open file description, O_NONBLOCK included.
     """
-    copy = Socket(fileno=os.dup(fd))
-    if copy.gettimeout() is not None:  # a default timeout would wait inside send()
-        copy.setblocking(False)
-    return copy
+    return borrow(os.dup(fd))
 
 
 def borrow(fd: int) -> Socket:
@@ -75,7 +72,10 @@ def borrow(fd: int) -> Socket:
     The number must stay theirs that long, and the object has to be detached after it.
     Family and type are said, not asked for: no call used here depends on them.
     """
-    return Socket(_INET, _STREAM, 0, fd)
+    sock = Socket(_INET, _STREAM, 0, fd)
+    if sock.gettimeout() is not None:  # a default timeout would wait inside send()
+        sock.setblocking(False)
+    return sock
 
 
 _INET: Final = int(socket.AF_INET)
