@@ -47,9 +47,9 @@ class Report:
 
     `sent` and `promised` count body bytes; `sent` is what the kernel (or the server,
     where the body was copied) has accepted. `seconds` run from the first step to the
-    end; `cpu_seconds` are those that the sending thread spent on its steps, or None
-    where the server does the sending and nobody can tell its share. `reason` says why
-    this strategy was taken, `guard` what kept the file honest meanwhile.
+    end; `cpu_seconds` are those that were spent on its steps while anybody listened, or
+    None where the server does the sending and nobody can tell its share. `reason` says
+    why this strategy was taken, `guard` what kept the file honest meanwhile.
     """
 
     path: str

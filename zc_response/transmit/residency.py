@@ -69,24 +69,22 @@ ANSWERS: Final[dict[str, Answer]] = {
 def is_resident(source: FileSource, offset: int, count: int) -> bool:
     """True if sending this range will not wait for a disk."""
     answer = ANSWERS.get(source.facts.filesystem, Answer.NEVER)
+    more = min(count + AHEAD, source.facts.size - offset)
     if answer is Answer.ASK:
-        return _ask(source, offset, count)
+        return _ask(source.fileno(), offset, count, more)
     if answer is Answer.LOOK:
-        return pages.mapped(source.fileno(), offset, count) is True
+        return pages.mapped(source.fileno(), offset, more) is True
     return answer is Answer.ALWAYS
 
 
-def _ask(source: FileSource, offset: int, count: int) -> bool:
-    fd = source.fileno()
-    size = source.facts.size
+def _ask(fd: int, offset: int, count: int, more: int) -> bool:
     try:
-        more = min(count + AHEAD, size - offset)
         if pages.cached(fd, offset, more) < _pages(offset, more):
             return False
         probes = [offset + count - 1]
     except OSError:  # an older kernel, a filter, somebody else's file
         probes = [*range(offset, offset + count, STRETCH), offset + count - 1]
-        probes.append(min(offset + count + AHEAD, size) - 1)
+        probes.append(offset + more - 1)
     try:
         return all(pages.read_nowait(fd, probe, 1) for probe in probes)
     except OSError:

@@ -87,7 +87,8 @@ class Line:
             sockets.pace(self.socket, self._max_rate)
         if self.tally.promised >= CORKED_BYTES:
             self._is_corked = not sockets.is_paced(self.socket)
-            sockets.cork(self.socket, self._is_corked)
+        if self._is_corked:
+            sockets.cork(self.socket, True)
         if self.tally.promised > self.pace.unsent:
             known = sockets.unsent_limit(self.socket)
             if known == 0:

@@ -14,7 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
-from weakref import WeakKeyDictionary
+
+from zc_response.transmit.per_loop import PerLoop
 
 ROUND_SECONDS: Final = 0.001
 """What all transfers together may take of one round of the loop."""
@@ -64,12 +65,5 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._next_round)
 
 
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
-
-
-def turns_of(loop: asyncio.AbstractEventLoop) -> Turns:
-    """The turns of a loop."""
-    turns = _of_loops.get(loop)
-    if turns is None:
-        turns = _of_loops[loop] = Turns()
-    return turns
+turns_of: Final = PerLoop(Turns)
+"""The turns of a loop."""

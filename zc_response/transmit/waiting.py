@@ -18,7 +18,8 @@ import select
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary
+
+from zc_response.transmit.per_loop import PerLoop
 
 TICK_SECONDS: Final = 0.1
 TICKS: Final = 5
@@ -119,13 +120,5 @@ def _later(tick: Callable[[], None]) -> asyncio.TimerHandle:
     return asyncio.get_running_loop().call_later(TICK_SECONDS, tick)
 
 
-# Neither of them may hold its loop, which would then never be let go.
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiting] = WeakKeyDictionary()
-
-
-def waiting_on(loop: asyncio.AbstractEventLoop) -> Waiting:
-    """Those who wait on a loop."""
-    waiting = _of_loops.get(loop)
-    if waiting is None:
-        waiting = _of_loops[loop] = Waiting()
-    return waiting
+waiting_on: Final = PerLoop(Waiting)
+"""Those who wait on a loop."""
