@@ -7,6 +7,7 @@ import gzip
 import inspect
 import os
 import resource
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from starlette.testclient import TestClient
 from zc_response import Policy
 from zc_response.asgi import Message, Scope
 from zc_response.integrations.starlette import FileResponse
+from zc_response.planning import http_date
 from zc_response.sources import FileSource
 
 CONTENT = b"0123456789" * 1000
@@ -426,3 +428,23 @@ def test_a_file_that_vanishes_once_it_is_open_is_still_sent(
     monkeypatch.setattr(FileSource, "read", read)
 
     assert client(file).get("/").content == CONTENT
+
+
+DAY = 86_400 * 1_000_000_000
+
+
+@pytest.mark.parametrize("jump", [-DAY, DAY])
+def test_a_clock_that_jumps_leaves_nothing_behind(
+    client: Make, file: Path, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    """What is answered while it is wrong is not kept for when it is right."""
+    os.utime(file, ns=(file.stat().st_atime_ns, time.time_ns() - 10_000_000_000))
+    asking, now = client(file), time.time_ns
+    with monkeypatch.context() as wrong:
+        wrong.setattr(time, "time_ns", lambda: now() + jump)
+        meanwhile = asking.get("/")
+    after = asking.get("/")
+
+    assert meanwhile.content == after.content == CONTENT
+    assert meanwhile.headers["etag"] == after.headers["etag"]
+    assert after.headers["last-modified"] == http_date(int(file.stat().st_mtime))
