@@ -118,7 +118,8 @@ class FileResponse(StarletteFileResponse):
             await super().__call__(scope, receive, send)
             return
         request = conditions(scope)
-        encodings = request.pop("accept-encoding", "") if self._encoded else None
+        accepted = request.pop("accept-encoding", "")
+        encodings = accepted if self._encoded else None
         try:
             selected = self._recall(encodings) or await self._open(encodings)
         except SourceError as exc:

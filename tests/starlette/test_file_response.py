@@ -24,8 +24,9 @@ from starlette.testclient import TestClient
 
 from zc_response import Policy
 from zc_response.asgi import Message, Scope
+from zc_response.integrations import starlette
 from zc_response.integrations.starlette import FileResponse
-from zc_response.planning import http_date
+from zc_response.planning import http_date, plan
 from zc_response.sources import FileSource
 
 CONTENT = b"0123456789" * 1000
@@ -448,3 +449,23 @@ def test_a_clock_that_jumps_leaves_nothing_behind(
     assert meanwhile.content == after.content == CONTENT
     assert meanwhile.headers["etag"] == after.headers["etag"]
     assert after.headers["last-modified"] == http_date(int(file.stat().st_mtime))
+
+
+@pytest.mark.parametrize("headers", [{}, {"accept-encoding": "gzip, br"}])
+def test_a_plain_request_is_planned_once(
+    client: Make, file: Path, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    """Also that of a browser, which accepts encodings that nobody offers."""
+    os.utime(file, ns=(0, time.time_ns() - 10_000_000_000))
+    asking, planned = client(file), 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal planned
+        planned += 1
+        return plan(*args, **kwargs)
+
+    monkeypatch.setattr(starlette, "plan", counted)
+    for _ in range(3):
+        assert asking.get("/", headers=headers).content == CONTENT
+
+    assert planned == 1
