@@ -43,7 +43,12 @@ from zc_response.asgi import (
     respond_past,
     respond_small,
 )
-from zc_response.errors import FileMissingError, FilesystemTimeoutError, SourceError
+from zc_response.errors import (
+    FileChangedError,
+    FileMissingError,
+    FilesystemTimeoutError,
+    SourceError,
+)
 from zc_response.planning import (
     SUFFIXES,
     Headers,
@@ -65,6 +70,8 @@ _T = TypeVar("_T")
 # Fields that the plan will set itself, once the file is open.
 _ACCEPT_RANGES: Final = frozenset(((b"accept-ranges", b"bytes"),))
 _RETRY: Final = {"retry-after": "1"}
+_ATTEMPTS: Final = 4
+"""How often a file is looked at anew that is written to in that very moment."""
 
 
 class FileResponse(StarletteFileResponse):
@@ -120,21 +127,31 @@ class FileResponse(StarletteFileResponse):
         request = conditions(scope)
         accepted = request.pop("accept-encoding", "")
         encodings = accepted if self._encoded else None
-        try:
-            selected = self._recall(encodings) or await self._open(encodings)
-        except SourceError as exc:
-            await self._refuse(exc, scope, receive, send)
-            return
-        with selected.source as source:
-            answer = self._answer(scope["method"].upper(), request, selected)
-            settings = self._settings
-            if self.max_rate is not None:
-                settings = replace(settings, max_rate=self.max_rate)
-            path = source.path
-            sending = respond_past(scope, send, answer, path, settings)
-            if sending is None:
-                sending = self._send(scope, receive, send, answer, path, settings)
-            await sending
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                selected = self._recall(encodings) or await self._open(encodings)
+            except SourceError as exc:
+                await self._refuse(exc, scope, receive, send)
+                return
+            try:
+                with selected.source as source:
+                    answer = self._answer(scope["method"].upper(), request, selected)
+                    settings = self._settings
+                    if self.max_rate is not None:
+                        settings = replace(settings, max_rate=self.max_rate)
+                    path = source.path
+                    sending = respond_past(scope, send, answer, path, settings)
+                    if sending is None:
+                        sending = self._send(
+                            scope, receive, send, answer, path, settings
+                        )
+                    await sending
+                break
+            except FileChangedError as exc:  # before anything was sent
+                self._known = None
+                if attempt == _ATTEMPTS:
+                    await self._refuse(exc, scope, receive, send)
+                    return
         if self.background is not None:
             await self.background()
 

@@ -133,8 +133,12 @@ def nothing_outlives_the_session() -> Iterator[None]:
 
 
 def close_what_the_package_keeps_open() -> None:
-    """Empty the cache of open files, and end the threads that read and close them."""
-    for name, close in (("sources.cache", "clear_all"), ("threads", "close_all")):
+    """Give leases back, close open files, and end the threads behind all that."""
+    for name, close in (
+        ("guards", "close_all"),
+        ("sources.cache", "clear_all"),
+        ("threads", "close_all"),
+    ):
         module = sys.modules.get(f"zc_response.{name}")
         if module is not None:
             getattr(module, close)()

@@ -7,6 +7,7 @@ General layout, from the view to the wire; data goes one way:
     asgi/                      the protocol       -> one message that carries the plan
     integrations/<server>      the connection     -> what the server lets us reach
     transmit/                  strategy and driver: the bytes on the wire
+    guards/                    may end a transfer between two steps
     threads.py                 where a step waits that may wait for a disk
     kernel/                    the syscalls, one thin function each
     report.py                  what happened, to the log and to listeners
@@ -18,6 +19,8 @@ from the modules themselves: `zc_response.asgi`, `zc_response.integrations.starl
 from __future__ import annotations
 
 from zc_response.errors import (
+    ChangedError,
+    FileChangedError,
     FileForbiddenError,
     FileMissingError,
     FilesystemTimeoutError,
@@ -52,7 +55,9 @@ __all__ = [
     "NotRegularFileError",
     "OutOfDescriptorsError",
     "FilesystemTimeoutError",
+    "FileChangedError",
     "TransferError",
+    "ChangedError",
     "TruncatedError",
     "StalledError",
 ]  # fmt: skip

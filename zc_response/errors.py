@@ -55,12 +55,27 @@ class FilesystemTimeoutError(SourceError, TimeoutError):
     status = 503
 
 
+class FileChangedError(SourceError):
+    """A file changed between the look at it and the first byte; ask again (503)."""
+
+    status = 503
+
+    @classmethod
+    def of(cls, path: str) -> FileChangedError:
+        """The error that names `path`."""
+        return cls(errno.EAGAIN, "changed while it was looked at", path)
+
+
 class TransferError(ZCResponseError, RuntimeError):
     """A body could not be sent whole; its connection has been aborted."""
 
 
 class TruncatedError(TransferError):
     """A file ended before the bytes that had been promised of it."""
+
+
+class ChangedError(TransferError):
+    """A file was written to while it was sent, and no copy of the old bytes is left."""
 
 
 class DisconnectedError(TransferError):

@@ -17,6 +17,7 @@ from zc_response.errors import PolicyError
 
 _PREFIX: Final = "ZC_RESPONSE_"
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "integrity": ("fast", "safe", "strict"),
     "etag": ("mtime", "change"),
     "precompressed": ("never", "static", "always"),
 }
@@ -26,6 +27,8 @@ _LEAST: Final[dict[str, float]] = {
     "step_bytes": 1,
     "cold_bytes": 1,
     "copy_bytes": 1,
+    "snapshot_bytes": 0,
+    "break_budget": 0,
     "unsent_bytes": 1,
     "unsent_max": 1,
     "max_rate": 0,
@@ -44,6 +47,30 @@ class Policy:
 
     zero_copy: bool = True
     """False copies every body through Python: to compare, or to rule us out."""
+
+    integrity: str = "safe"
+    """What a client may get of a file that is written to, in place, while it is sent.
+
+    `fast`: what nginx does; the bytes are counted. `safe`: all old, or visibly
+    incomplete, but for what the kernel had accepted by then. `strict`: never a mixture;
+    a client on the same host gets copies.
+    """
+
+    break_budget: float = 1.0
+    """Seconds that somebody who opens such a file for writing may be made to wait.
+
+    It usually takes a few milliseconds. Transfers that cannot let go of the file in
+    that time are aborted. Never more than half of the kernel's own limit
+    (/proc/sys/fs/lease-break-time, 45 s).
+    """
+
+    snapshot_bytes: int = 64 * 1024 * 1024
+    """The most bytes of such a file that are copied into memory, so that transfers
+    under way can end; 0 for none. Not needed where the filesystem shares data copy on
+    write (xfs, btrfs).
+
+    Copying 64 MiB takes some 50 ms.
+    """
 
     etag: str = "mtime"
     """What the entity-tag is made of.

@@ -16,7 +16,13 @@ from enum import Enum
 from types import TracebackType
 from typing import Final
 
-from zc_response.errors import DisconnectedError, StalledError, TruncatedError
+from zc_response.errors import (
+    ChangedError,
+    DisconnectedError,
+    FileChangedError,
+    StalledError,
+    TruncatedError,
+)
 
 logger: Final = logging.getLogger("zc_response.transfer")
 
@@ -32,6 +38,8 @@ class Outcome(str, Enum):
     """The client took nothing for too long; the connection was aborted."""
     TRUNCATED = "truncated"
     """The file became shorter than promised; the connection was aborted."""
+    CHANGED = "changed"
+    """Somebody wrote to the file meanwhile; the connection was aborted."""
     CANCELLED = "cancelled"
     """The server or the application gave up; the connection was aborted."""
     FAILED = "failed"
@@ -49,7 +57,8 @@ class Report:
     where the body was copied) has accepted. `seconds` run from the first step to the
     end; `cpu_seconds` are those that were spent on its steps while anybody listened, or
     None where the server does the sending and nobody can tell its share. `reason` says
-    why this strategy was taken, `guard` what kept the file honest meanwhile.
+    why this strategy was taken, `guard` what kept the file honest at the end (`count`,
+    `stat`, `lease` or `snapshot`), `guard_reason` why that was not a lease.
     """
 
     path: str
@@ -63,6 +72,7 @@ class Report:
     seconds: float
     cpu_seconds: float | None
     error: str = ""
+    guard_reason: str = ""
 
 
 Listener = Callable[[Report], None]
@@ -102,6 +112,7 @@ class Tally:
         "cpu_seconds",
         "error",
         "guard",
+        "guard_reason",
         "outcome",
         "path",
         "promised",
@@ -120,6 +131,7 @@ class Tally:
         strategy: str,
         reason: str,
         guard: str,
+        guard_reason: str = "",
     ) -> None:
         self.path = path
         self.status = status
@@ -127,6 +139,7 @@ class Tally:
         self.strategy = strategy
         self.reason = reason
         self.guard = guard
+        self.guard_reason = guard_reason
         self.sent = 0
         self.cpu_seconds: float | None = None
         self.outcome = Outcome.UNDER_WAY
@@ -147,6 +160,7 @@ class Tally:
             seconds=time.monotonic() - self._started,
             cpu_seconds=self.cpu_seconds,
             error=self.error,
+            guard_reason=self.guard_reason,
         )
 
     def __enter__(self) -> Tally:
@@ -160,6 +174,8 @@ class Tally:
         _traceback: TracebackType | None,
     ) -> None:
         del _under_way[id(self)]
+        if isinstance(error, FileChangedError):  # nothing was sent, and it starts anew
+            return
         self.outcome = next(end for kind, end in _ENDS if isinstance(error, kind))
         self.error = repr(error) if error is not None else ""
         _publish(self)
@@ -168,6 +184,7 @@ class Tally:
 _ENDS: Final = (
     (type(None), Outcome.COMPLETE),
     (TruncatedError, Outcome.TRUNCATED),
+    (ChangedError, Outcome.CHANGED),
     (DisconnectedError, Outcome.DISCONNECTED),
     (StalledError, Outcome.STALLED),
     (Exception, Outcome.FAILED),
@@ -177,6 +194,7 @@ _LEVELS: Final = {
     Outcome.COMPLETE: logging.DEBUG,
     Outcome.DISCONNECTED: logging.INFO,
     Outcome.STALLED: logging.INFO,
+    Outcome.CHANGED: logging.WARNING,
     Outcome.CANCELLED: logging.WARNING,
     Outcome.TRUNCATED: logging.ERROR,
     Outcome.FAILED: logging.ERROR,
@@ -190,7 +208,7 @@ def _publish(tally: Tally) -> None:
     report = tally.report()
     logger.log(
         level,
-        "%s: %s after %d of %d bytes by %s (%s), guard %s, %.3f s%s",
+        "%s: %s after %d of %d bytes by %s (%s), guard %s%s, %.3f s%s",
         report.path,
         report.outcome,
         report.sent,
@@ -198,6 +216,7 @@ def _publish(tally: Tally) -> None:
         report.strategy,
         report.reason,
         report.guard,
+        f" ({report.guard_reason})" if report.guard_reason else "",
         report.seconds,
         f": {report.error}" if report.error else "",
     )

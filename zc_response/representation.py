@@ -1,14 +1,11 @@
 """From an open file to the representation that the planner decides about.
 
-Here the facts of a descriptor meet the policy, the clock and the kernel's release; the
-planner itself knows none of them.
+Here the facts of a descriptor meet the policy and the clock; the planner itself knows
+neither.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import sys
 import time
 from typing import Final
 
@@ -22,7 +19,7 @@ from zc_response.planning import (
     last_modified,
 )
 from zc_response.policy import Policy
-from zc_response.sources import Facts, FileSource
+from zc_response.sources import GRAIN_NS, Facts, FileSource
 
 _SECOND_NS: Final = 1_000_000_000
 _SETTLED_NS: Final = 3 * _SECOND_NS  # longer than any filesystem's grain
@@ -62,7 +59,7 @@ def entity_tag(facts: Facts, made_of: str, *, suffix: str = "") -> str | None:
     It is weak while a second change could still hide behind the same timestamp, and
     there is none if it would rest on an mtime that says nothing.
     """
-    weak = _grain_ns > 0 and is_young(facts.mtime_ns, time.time_ns(), _grain_ns)
+    weak = GRAIN_NS > 0 and is_young(facts.mtime_ns, time.time_ns(), GRAIN_NS)
     if made_of == "change":
         return etag_from_change(
             facts.inode,
@@ -75,23 +72,3 @@ def entity_tag(facts: Facts, made_of: str, *, suffix: str = "") -> str | None:
     if is_placeholder(facts.mtime_ns):
         return None
     return etag_from_mtime(facts.mtime_ns, facts.size, suffix=suffix, weak=weak)
-
-
-def _timestamp_grain_ns() -> int:
-    """How long two changes of a file may share one timestamp; 0 if they never do.
-
-    Linux 6.13 and later give a file a fresh timestamp whenever the last one has been
-    looked at (multigrain timestamps); before, the clock ticked every 1 to 10 ms, and
-    other filesystems round to a second or two.
-    """
-    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    if (
-        sys.platform == "linux"
-        and release
-        and tuple(map(int, release.groups())) >= (6, 13)
-    ):
-        return 0
-    return 2 * _SECOND_NS
-
-
-_grain_ns: Final = _timestamp_grain_ns()

@@ -11,7 +11,7 @@ from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource
-from zc_response.transmit import Access, Strategy, Transfer
+from zc_response.transmit import Access, Body, Strategy, Transfer
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB in which every 256 bytes tell their place
 
@@ -65,7 +65,8 @@ def transfer_of(
     """A transfer over a duplicate of `ours`, and its account, until the block ends."""
     tally = tally_of(segments, strategy)
     access = Access(fileno=ours.fileno)
-    transfer = Transfer(segments, access, Policy(step_bytes=step_bytes), tally)
+    policy = Policy(step_bytes=step_bytes)
+    transfer = Transfer(Body(segments, policy), access, policy, tally)
     with contextlib.closing(transfer):
         yield transfer, tally
 

@@ -32,7 +32,6 @@ class Work:
 
     stall_timeout = 0.0
     filesystem = None
-    is_gone = False
     unacknowledged = 0
 
     def __init__(
@@ -46,11 +45,15 @@ class Work:
     def steps(self) -> Steps:
         return self._steps
 
+    def on_wake(self, wake: Callable[[], object]) -> None: ...
+
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def park(self) -> int:
         return -1
+
+    def check(self) -> None: ...
 
     def borrow(self) -> None: ...
 

@@ -36,6 +36,7 @@ from zc_response.sources import FileSource
 from zc_response.threads import close_all
 from zc_response.transmit import (
     Access,
+    Body,
     Strategy,
     Transfer,
     asyncio_driver,
@@ -86,7 +87,8 @@ def transfer(
 ) -> Transfer:
     tally = tally_of(segments, Strategy.SENDFILE)
     access = Access(fileno=server.fileno)
-    return Transfer(segments, access, Policy(**settings), tally)
+    policy = Policy(**settings)
+    return Transfer(Body(segments, policy), access, policy, tally)
 
 
 def is_reset(peer: socket.socket) -> bool:

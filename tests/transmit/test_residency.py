@@ -16,7 +16,7 @@ from zc_response.cli.bench.disks import Disk
 from zc_response.kernel import pages
 from zc_response.sources import FileSource
 from zc_response.transmit import residency
-from zc_response.transmit.residency import AHEAD, is_resident, read_at_once
+from zc_response.transmit.residency import AHEAD, is_resident, read_resident
 
 CONTENT = bytes(range(256)) * 4096 * 4  # 4 MiB
 SIZE = len(CONTENT)
@@ -50,7 +50,7 @@ def test_what_has_just_been_written_is_in_memory(opened: Open, kind: str) -> Non
     source = opened(kind)
     for offset, count in ((0, SIZE), (5, 10), (SIZE - 1, 1), (STEP, STEP)):
         assert is_resident(source, offset, count)
-        assert read_at_once(source, offset, count) == CONTENT[offset : offset + count]
+        assert read_resident(source, offset, count) == CONTENT[offset : offset + count]
 
 
 @pytest.mark.parametrize("kind", WITH_DISK)
@@ -63,7 +63,7 @@ def test_what_has_been_evicted_is_not(opened: Open, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", WITH_DISK)
 def test_what_has_been_evicted_is_not_read_at_once(opened: Open, kind: str) -> None:
-    assert read_at_once(opened(kind, cold=True), 0, 4096) is None
+    assert read_resident(opened(kind, cold=True), 0, 4096) is None
 
 
 @pytest.mark.parametrize("kind", WITH_DISK)
@@ -73,7 +73,7 @@ def test_what_has_been_read_again_is_in_memory_again(opened: Open, kind: str) ->
         pass
 
     assert is_resident(source, 0, SIZE)
-    assert read_at_once(source, 1, 4096) == CONTENT[1:4097]
+    assert read_resident(source, 1, 4096) == CONTENT[1:4097]
 
 
 @pytest.mark.parametrize("kind", WITH_DISK)
@@ -109,7 +109,7 @@ def test_files_of_a_daemon_never_count_as_resident(faulty_mount: MountFaulty) ->
         mount.forget()
 
         assert not is_resident(source, 0, STEP)
-        assert read_at_once(source, 0, 10) is None
+        assert read_resident(source, 0, 10) is None
         assert mount.operations() == []
         mount.release()
 
@@ -120,8 +120,8 @@ def test_a_file_that_has_shrunk_is_not_read_at_once(opened: Open, kind: str) -> 
     source = opened(kind)
     os.truncate(source.path, 1000)
 
-    assert read_at_once(source, 0, 4096) is None
-    assert read_at_once(source, STEP, 4096) is None
+    assert read_resident(source, 0, 4096) is None
+    assert read_resident(source, STEP, 4096) is None
     if kind != "tmpfs":
         assert not is_resident(source, STEP, STEP)
 
@@ -150,7 +150,7 @@ def test_where_no_question_is_answered_everything_is_cold(
     monkeypatch.setattr(pages, "read_nowait", refused)
 
     assert not is_resident(source, 0, 1)
-    assert read_at_once(source, 0, 1) is None
+    assert read_resident(source, 0, 1) is None
 
 
 def test_a_filesystem_that_is_not_known_is_not_asked(
@@ -160,7 +160,7 @@ def test_a_filesystem_that_is_not_known_is_not_asked(
     monkeypatch.setattr(residency, "ANSWERS", {})
 
     assert not is_resident(source, 0, 1)
-    assert read_at_once(source, 0, 1) is None
+    assert read_resident(source, 0, 1) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
@@ -170,7 +170,7 @@ def test_who_does_not_own_the_file_is_told_the_same(opened: Open, kind: str) -> 
 
     assert as_nobody(lambda: is_resident(hot, 0, SIZE))
     assert as_nobody(lambda: not is_resident(cold, 0, STEP))
-    assert as_nobody(lambda: read_at_once(hot, 0, 10) == CONTENT[:10])
+    assert as_nobody(lambda: read_resident(hot, 0, 10) == CONTENT[:10])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
@@ -178,4 +178,4 @@ def test_who_does_not_own_a_file_on_overlay_takes_it_for_cold(opened: Open) -> N
     source = opened("overlay")
 
     assert as_nobody(lambda: not is_resident(source, 0, STEP))
-    assert as_nobody(lambda: read_at_once(source, 0, 10) is None)
+    assert as_nobody(lambda: read_resident(source, 0, 10) is None)

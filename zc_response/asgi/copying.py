@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Protocol, TypeVar
 
 from zc_response.asgi.messages import Send
-from zc_response.planning import Segment
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.transmit import Cursor, read
+from zc_response.transmit import Body, Cursor, finish, read
 
 _T = TypeVar("_T")
 
@@ -26,24 +25,30 @@ class InThread(Protocol):
 
 async def copy_body(
     send: Send,
-    segments: Sequence[Segment],
+    body: Body,
     tally: Tally,
     policy: Policy,
     in_thread: InThread,
 ) -> None:
-    """Send segments as ordinary body messages, reading in a thread."""
+    """Send a body as ordinary body messages, reading in a thread."""
 
     async def pass_on(data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
         tally.sent += len(data)
 
-    for segment in segments:
-        if isinstance(segment, bytes):
-            await pass_on(segment)
+    for piece in body.pieces:
+        if isinstance(piece, bytes):
+            await pass_on(piece)
             continue
-        cursor = Cursor(segment)
-        filesystem = cursor.source.facts.device
-        read_on = partial(read, cursor, policy.copy_bytes)
-        while cursor.left:
-            timeout = policy.stall_timeout
-            await pass_on(await in_thread(filesystem, read_on, timeout=timeout))
+        while piece.left:
+            data = await in_thread(
+                piece.source.facts.device,
+                partial(_read, piece, policy.copy_bytes),
+                timeout=policy.stall_timeout,
+            )
+            tally.guard = piece.hold.guard
+            await pass_on(data)
+
+
+def _read(cursor: Cursor, limit: int) -> bytes:
+    return finish(read(cursor, limit))

@@ -18,13 +18,18 @@ from zc_response.asgi.messages import (
     Message,
     Send,
 )
-from zc_response.errors import DisconnectedError, StalledError, TransferError
-from zc_response.guards import COUNT
+from zc_response.errors import (
+    ChangedError,
+    DisconnectedError,
+    FileChangedError,
+    StalledError,
+    TransferError,
+)
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource, open_files, place_of
-from zc_response.transmit import Transfer, choose, drive
+from zc_response.transmit import Access, Body, Transfer, choose, drive
 
 
 class Exchange:
@@ -201,36 +206,58 @@ class Exchange:
         if self._connection.disconnected:
             return False
         access = self._connection.access()
-        choice = choose(access, self._policy)
+        body = self._hold(segments)
+        strategy, reason = choose(access, self._policy, is_firm=body.is_firm)
         tally = Tally(
             path=path,
             status=self._status,
             promised=count,
-            strategy=choice.strategy,
-            reason=choice.reason,
-            guard=COUNT,
+            strategy=strategy,
+            reason=reason,
+            guard=body.guard,
+            guard_reason=body.guard_reason,
         )
         self._busy = True
         try:
             with tally:
                 if access.fileno is None:
-                    await self._copy(segments, tally)
+                    await self._copy(body, tally)
                 else:
-                    await self._run(Transfer(segments, access, self._policy, tally))
+                    await self._run(body, access, tally)
         except (DisconnectedError, StalledError):
+            return False
+        except ChangedError:
+            if access.fileno is None:  # the server has to end what it sends itself
+                raise
             return False
         finally:
             self._busy = False
         return True
 
-    async def _copy(self, segments: Sequence[Segment], tally: Tally) -> None:
-        await self.release_start()
-        await copy_body(self._send, segments, tally, self._policy, elsewhere)
+    def _hold(self, segments: Sequence[Segment]) -> Body:
+        """The body, if its files are still as they were when they were opened.
 
-    async def _run(self, transfer: Transfer) -> None:
+        If not, and nothing has been sent, the application may answer something else.
+        """
+        try:
+            return Body(segments, self._policy)
+        except FileChangedError:
+            if self._start is not None:
+                self._start, self._status = None, 0
+            raise
+
+    async def _copy(self, body: Body, tally: Tally) -> None:
+        try:
+            await self.release_start()
+            await copy_body(self._send, body, tally, self._policy, elsewhere)
+        finally:
+            body.close()
+
+    async def _run(self, body: Body, access: Access, tally: Tally) -> None:
         """Carry out a transfer; whatever goes wrong ends the connection with it."""
         connection = self._connection
         try:
+            transfer = Transfer(body, access, self._policy, tally)
             try:
                 start, self._start = self._start, None
                 if start is not None:

@@ -96,6 +96,11 @@ class Shortcut(NamedTuple):
         for started in self.notes:
             started.cell_contents = True
 
+    def take_back(self) -> None:
+        """It has not, after all."""
+        for started in self.notes:
+            started.cell_contents = False
+
 
 def shortcut(send: Send) -> Shortcut | None:
     """The shortcut to the connection, if nobody in between changes anything."""

@@ -20,13 +20,14 @@ from zc_response.asgi.messages import (
     Scope,
     Send,
 )
-from zc_response.asgi.middleware import offer, shortcut
-from zc_response.guards import COUNT
+from zc_response.asgi.middleware import Shortcut, offer, shortcut
+from zc_response.errors import FileChangedError
+from zc_response.guards import COUNT, LEASE, STAT
 from zc_response.planning import Plan, Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally, is_wanted
 from zc_response.sources import FileSource
-from zc_response.transmit import Strategy, gather, gather_at_once, source_of
+from zc_response.transmit import Body, Strategy, gather, gather_at_once, source_of
 
 _CONDITIONS: Final = frozenset(
     (
@@ -87,16 +88,20 @@ async def respond(
     `path` names the file, in reports and to servers that open it themselves. The
     plan's sources stay the caller's: they must be open until this returns.
     """
-    await send(_start(answer))
     segments = answer.plan.segments
     offers = scope.get("extensions") or {}
     if not segments:
+        await send(_start(answer))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     elif policy.zero_copy and _is_hooked(offers):
         carried = {SEGMENTS: segments, POLICY: policy}
+        await send(_start(answer))
         await send({"type": PATHSEND, "path": path, **carried})
+    elif native := _native_messages(offers, answer.plan, path, policy):
+        await _respond_natively(send, answer, native, path)
     else:
-        await _respond_without_hook(offers, send, answer.plan, path, policy, in_thread)
+        obstacle = _obstacle(offers.get(EXTENSION), policy)
+        await _respond_by_copying(send, answer, path, policy, in_thread, obstacle)
 
 
 def respond_past(
@@ -115,7 +120,7 @@ def respond_past(
     if way is None or way.connection.bodiless(plan.status):
         return None
     if is_small(answer, policy):
-        body = None if is_wanted() else gather_at_once(plan.segments)
+        body = None if is_wanted() else gather_at_once(plan.segments, policy)
         if body is None:
             return None
         way.note()
@@ -123,8 +128,19 @@ def respond_past(
     exchange = way.inner
     if not isinstance(exchange, Exchange):
         exchange = Exchange(way.connection, way.inner, policy)
+    return _deliver_past(way, exchange, answer, path, policy)
+
+
+async def _deliver_past(
+    way: Shortcut, exchange: Exchange, answer: Answer, path: str, policy: Policy
+) -> None:
+    plan, headers, _length = answer
     way.note()
-    return exchange.deliver(plan.status, headers, plan.segments, path, policy)
+    try:
+        await exchange.deliver(plan.status, headers, plan.segments, path, policy)
+    except FileChangedError:
+        way.take_back()
+        raise
 
 
 async def respond_small(
@@ -145,14 +161,15 @@ async def respond_small(
         promised=answer.length,
         strategy=Strategy.COPY,
         reason="small" if policy.zero_copy else "switched off",
-        guard=COUNT,
+        guard=_GUARDS[policy.integrity],
     ) as tally:
         segments = answer.plan.segments
-        body = gather_at_once(segments)
+        body = gather_at_once(segments, policy)
         if body is None:
             slices = (piece for piece in segments if isinstance(piece, Slice))
             filesystem = source_of(next(slices)).facts.device
-            read, timeout = partial(gather, segments), policy.stall_timeout
+            read = partial(gather, segments, policy, tally)
+            timeout = policy.stall_timeout
             body = await in_thread(filesystem, read, timeout=timeout)
         await send(_start(answer))
         body = bytes(body)
@@ -177,35 +194,55 @@ def _start(answer: Answer) -> Message:
     }
 
 
+_GUARDS: Final = {"fast": COUNT, "safe": STAT, "strict": LEASE}
+"""What stands behind a body that is read in one go, without waiting."""
+
+
 def _is_hooked(offers: MutableMapping[str, Any]) -> bool:
     return EXTENSION in offers and not offers[EXTENSION]["obstacle"]
 
 
-async def _respond_without_hook(
-    offers: MutableMapping[str, Any],
+async def _respond_natively(
+    send: Send, answer: Answer, messages: list[Message], path: str
+) -> None:
+    with Tally(
+        path=path,
+        status=answer.plan.status,
+        promised=answer.length,
+        strategy=messages[0]["type"],
+        reason="the server's own",
+        guard=COUNT,
+    ) as tally:
+        await send(_start(answer))
+        for message in messages:
+            await send(message)
+        tally.sent = answer.length
+
+
+async def _respond_by_copying(
     send: Send,
-    plan: Plan,
+    answer: Answer,
     path: str,
     policy: Policy,
     in_thread: InThread,
+    reason: str,
 ) -> None:
-    hook = offers.get(EXTENSION)
-    native = _native_messages(offers, plan, path) if policy.zero_copy else None
-    with Tally(
-        path=path,
-        status=plan.status,
-        promised=len(plan),
-        strategy=native[0]["type"] if native else Strategy.COPY,
-        reason="the server's own" if native else _obstacle(hook, policy),
-        guard=COUNT,
-    ) as tally:
-        if native:
-            for message in native:
-                await send(message)
-            tally.sent = len(plan)
-        else:
-            await copy_body(send, plan.segments, tally, policy, in_thread)
+    body = Body(answer.plan.segments, policy)
+    try:
+        with Tally(
+            path=path,
+            status=answer.plan.status,
+            promised=answer.length,
+            strategy=Strategy.COPY,
+            reason=reason,
+            guard=body.guard,
+            guard_reason=body.guard_reason,
+        ) as tally:
+            await send(_start(answer))
+            await copy_body(send, body, tally, policy, in_thread)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        body.close()
 
 
 def _obstacle(hook: Any, policy: Policy) -> str:
@@ -222,9 +259,14 @@ class _Descriptor(int):
 
 
 def _native_messages(
-    offers: MutableMapping[str, Any], plan: Plan, path: str
+    offers: MutableMapping[str, Any], plan: Plan, path: str, policy: Policy
 ) -> list[Message]:
-    """The plan in the messages of a server with zero copy of its own, if it has any."""
+    """The plan in the messages of a server with zero copy of its own, if it has any.
+
+    Nobody can keep a file honest there, so not for `strict`.
+    """
+    if not policy.zero_copy or policy.integrity == "strict":
+        return []
     only = plan.segments[0]
     if ZEROCOPYSEND in offers:
         messages = [_native_message(segment) for segment in plan.segments]

@@ -1,12 +1,32 @@
-"""What keeps a slice honest while it is sent.
+"""What keeps a file honest while it is sent.
 
-Today there is one guard, and it is built into every step: the bytes are counted, and
-a body that ends early aborts its connection.
+A hold is what one transfer has on one file: it knows where the bytes come from now, and
+whether they are still those that the header promised. What stands behind it depends on
+the policy's `integrity`, on the filesystem, and on what the kernel grants:
+
+    count      the bytes are counted; a body that ends early aborts its connection
+    stat       and the file's facts are compared, between steps and before the last byte
+    lease      nobody can write to the file without our letting go of it
+    snapshot   somebody wanted to write: the rest is sent from a private copy
+
+    holds      one transfer's hold on one file
+    leases     the leases of this process, shared by all who send from a file
+    keeper     the thread that hears of writers
+    snapshots  private copies: by reflink, or in memory
 """
 
 from __future__ import annotations
 
-from typing import Final
+from zc_response.guards.holds import COUNT, LEASE, SNAPSHOT, STAT, Hold, read_at_once
+from zc_response.guards.leases import close_all, lease_or_reason
 
-COUNT: Final = "count"
-"""The guard of a body whose bytes are counted against what was promised."""
+__all__ = [
+    "COUNT",
+    "LEASE",
+    "SNAPSHOT",
+    "STAT",
+    "Hold",
+    "close_all",
+    "lease_or_reason",
+    "read_at_once",
+]

@@ -50,6 +50,26 @@ def open_beneath(directory: int, path: str) -> int:
     raise OSError(number, os.strerror(number), path)
 
 
+def wait_for_writes(fd: int) -> None:
+    """Return when every write(2) to the file that was under way has ended.
+
+    A write holds the inode's lock from before it changes the timestamps until its last
+    byte, and so do truncate(2) and fallocate(2). lseek(2) with SEEK_DATA asks for the
+    same lock: on ext4, btrfs, tmpfs and overlay; on xfs a read itself does. So a writer
+    that is in the middle makes it wait, for as long as that takes. Stores to a mapping,
+    and O_DIRECT writes to ext4, hold no such lock.
+    """
+    if hasattr(os, "SEEK_DATA"):
+        before = os.lseek(fd, 0, os.SEEK_CUR)
+        try:
+            os.lseek(fd, 0, os.SEEK_DATA)
+        except OSError:  # no data at all, or a filesystem that does not know
+            pass
+        finally:
+            os.lseek(fd, before, os.SEEK_SET)
+    os.pread(fd, 1, 0)
+
+
 class _OpenHow(ctypes.Structure):
     _fields_ = (
         ("flags", ctypes.c_uint64),

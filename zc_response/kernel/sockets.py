@@ -131,6 +131,26 @@ def unacknowledged(fd: int) -> int:
     return int.from_bytes(answer, sys.byteorder)
 
 
+def peer(sock: Socket) -> tuple[int, bytes] | None:
+    """Family and address of the other end; None if it is not an Internet address.
+
+    An IPv4 address in the clothes of IPv6 comes as what it is. Raises OSError if there
+    is no other end any more.
+    """
+    name = sock.getpeername()
+    if not isinstance(name, tuple):
+        return None
+    text = name[0].partition("%")[0]
+    if len(name) == 2:
+        return socket.AF_INET, socket.inet_aton(text)
+    address = socket.inet_pton(socket.AF_INET6, text)
+    if address.startswith(_MAPPED):
+        return socket.AF_INET, address[len(_MAPPED) :]
+    return socket.AF_INET6, address
+
+
+_MAPPED: Final = bytes(10) + b"\xff\xff"
+
 _NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
 
 

@@ -10,5 +10,14 @@ from zc_response.sources.cache import OpenFiles, open_files
 from zc_response.sources.file import Facts, FileSource
 from zc_response.sources.places import place_of
 from zc_response.sources.root import Root
+from zc_response.sources.timestamps import GRAIN_NS
 
-__all__ = ["Facts", "FileSource", "OpenFiles", "Root", "open_files", "place_of"]
+__all__ = [
+    "GRAIN_NS",
+    "Facts",
+    "FileSource",
+    "OpenFiles",
+    "Root",
+    "open_files",
+    "place_of",
+]

@@ -51,6 +51,13 @@ class Facts(NamedTuple):
             and self.device == status.st_dev
         )
 
+    def are_still(self, status: os.stat_result) -> bool:
+        """True if the open file has not been written to since.
+
+        Whether it has been renamed, or its mode changed, does not matter.
+        """
+        return self.mtime_ns == status.st_mtime_ns and self.size == status.st_size
+
 
 class FileSource:
     """A regular file that is open for reading, shared by those who retain it.
@@ -61,16 +68,27 @@ class FileSource:
     descriptor -1: a number that no call can mistake for another file.
 
     `status` is what fstat(2) said when it was opened. `memo` is for what callers work
-    out from the facts, and would work out again.
+    out from the facts, and would work out again. What is done to a descriptor that
+    `is_borrowed`, such as moving its offset, is done to somebody else's too.
     """
 
-    __slots__ = ("_fd", "_lock", "_shares", "facts", "memo", "path", "status")
+    __slots__ = (
+        "_fd",
+        "_lock",
+        "_shares",
+        "facts",
+        "is_borrowed",
+        "memo",
+        "path",
+        "status",
+    )
 
     def __init__(self, fd: int, path: str) -> None:
         """Take over `fd`. Raises `SourceError` (and closes `fd`) if it cannot serve."""
         self._fd = fd
         self._lock = threading.Lock()
         self._shares = 1
+        self.is_borrowed = False
         self.path = path
         self.memo: dict[object, Any] = {}
         try:
@@ -97,7 +115,9 @@ class FileSource:
             copy = os.dup(fd)
         except OSError as exc:
             raise source_error(exc, path) from exc
-        return cls(copy, path)
+        source = cls(copy, path)
+        source.is_borrowed = True
+        return source
 
     def fileno(self) -> int:
         """The open descriptor. Raises ValueError after the last share is released."""
@@ -150,6 +170,10 @@ class FileSource:
         fd, self._fd, self._shares = self._fd, -1, 0
         if fd >= 0:
             _close(fd)
+
+    def is_unchanged(self) -> bool:
+        """True if nobody has written to the file since it was opened (fstat(2))."""
+        return self.facts.are_still(os.fstat(self.fileno()))
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes from `offset` on; fewer only at the end of the file."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from zc_response.transmit.access import Access
 from zc_response.transmit.asyncio_driver import drive
+from zc_response.transmit.blocking_driver import finish
+from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Choice, Strategy, choose
 from zc_response.transmit.copy import gather, gather_at_once, read
 from zc_response.transmit.steps import Cursor, source_of
@@ -16,12 +18,14 @@ from zc_response.transmit.transfer import Transfer
 
 __all__ = [
     "Access",
+    "Body",
     "Choice",
     "Cursor",
     "Strategy",
     "Transfer",
     "choose",
     "drive",
+    "finish",
     "gather",
     "gather_at_once",
     "read",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from zc_response.transmit.peers import is_same_host
+
 
 class Access(NamedTuple):
     """The way to one client, as far as the server opens it.
@@ -17,3 +19,7 @@ class Access(NamedTuple):
 
     fileno: Callable[[], int] | None = None
     obstacle: str = ""
+
+    def is_same_host(self) -> bool:
+        """True unless the client is surely on another host."""
+        return self.fileno is None or is_same_host(self.fileno())

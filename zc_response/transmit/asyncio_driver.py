@@ -28,12 +28,14 @@ from zc_response.errors import (
     FilesystemTimeoutError,
     OutOfDescriptorsError,
     StalledError,
+    TransferError,
 )
 from zc_response.report import Tally, is_wanted
 from zc_response.threads import lane
 from zc_response.transmit.steps import Steps, Want
 from zc_response.transmit.turns import turns_of
 from zc_response.transmit.waiting import waiting_on
+from zc_response.transmit.waits import Waits
 
 AWAY_SECONDS: Final = 0.05
 """How long a transfer goes on in its thread before it looks after the loop again."""
@@ -55,9 +57,8 @@ class Job(Protocol):
     def filesystem(self) -> Hashable:
         """Whose threads take the steps that may wait for a disk."""
 
-    @property
-    def is_gone(self) -> bool:
-        """True if the connection is lost."""
+    def check(self) -> None:
+        """Raise DisconnectedError if the connection is lost, or why else it is over."""
 
     @property
     def unacknowledged(self) -> int:
@@ -68,6 +69,9 @@ class Job(Protocol):
 
     def steps(self) -> Steps:
         """All of the work."""
+
+    def on_wake(self, wake: Callable[[], object]) -> None:
+        """Call `wake`, in any thread, when the steps should be taken without delay."""
 
     def borrow(self) -> None:
         """Get ready for a turn without a descriptor of its own."""
@@ -110,6 +114,10 @@ async def drive(job: Job, before_waiting: Callable[[], None] | None = None) -> N
         raise
 
 
+_NOT_AWAY: Final = (Want.WRITABLE, Want.SOON)
+"""What only the loop's thread can wait for."""
+
+
 class _State(Enum):
     READY = auto()
     """It has its turn, or is waiting for it."""
@@ -117,6 +125,8 @@ class _State(Enum):
     """The loop watches the socket."""
     PARKED = auto()
     """The same, without a descriptor of its own."""
+    SOON = auto()
+    """A timer runs."""
     AWAY = auto()
     """A thread takes its steps."""
     OVER = auto()
@@ -139,7 +149,9 @@ class _Pump:
         "_sampled_at",
         "_state",
         "_steps",
+        "_timer",
         "_turns",
+        "_waits",
         "_watched",
     )
 
@@ -152,6 +164,8 @@ class _Pump:
         self._watched = False
         self._done: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
+        self._waits = Waits()
+        job.on_wake(self._call)
 
     @property
     def is_over(self) -> bool:
@@ -186,8 +200,8 @@ class _Pump:
         began = time.thread_time() if is_wanted() else 0.0
         want: Want | None = None
         try:
-            if self._done is not None and self._job.is_gone:
-                raise DisconnectedError("the client left")
+            if self._done is not None:
+                self._job.check()
             for want in self._steps:
                 if want is not Want.TURN or time.monotonic() > until:
                     break
@@ -209,6 +223,12 @@ class _Pump:
         if want is Want.TURN:
             self._state = _State.READY
             return True
+        if want is Want.SOON:
+            self._state = _State.SOON
+            self._unwatch()
+            self._timer = self._loop.call_later(self._waits.next(), self._again)
+            return False
+        self._waits.over()
         try:
             self._job.own()
         except OSError:  # no descriptor is left
@@ -231,6 +251,25 @@ class _Pump:
             self._state = _State.READY
             self._turns.take(self._turn)
 
+    def _again(self) -> None:
+        """The timer has run down, or has no need to."""
+        if self._state is _State.SOON:
+            self._timer.cancel()
+            self._state = _State.READY
+            self._turns.take(self._turn_from_anew)
+
+    def _call(self) -> None:
+        """Take a turn whatever it waits for; from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._called)
+        except RuntimeError:  # the loop is closed
+            pass
+
+    def _called(self) -> None:
+        self._writable()
+        self.ready()
+        self._again()
+
     def _account(self, seconds: float) -> None:
         tally = self._job.tally
         tally.cpu_seconds = (tally.cpu_seconds or 0.0) + seconds
@@ -248,7 +287,7 @@ class _Pump:
         error: Exception | None = None
         try:
             for want in self._steps:
-                if want is Want.WRITABLE or time.monotonic() > until:
+                if want in _NOT_AWAY or time.monotonic() > until:
                     break
                 if self.is_over:
                     break
@@ -298,8 +337,11 @@ class _Pump:
         self._see_progress(now, timeout)
         if timeout and now - self._moved_at >= timeout:
             self.finish(self._stalled())
-        elif self._state is _State.PARKED and self._job.is_gone:
-            self.finish(DisconnectedError("the client left"))
+        elif self._state is _State.PARKED:
+            try:
+                self._job.check()
+            except TransferError as exc:
+                self.finish(exc)
         elif self._state is _State.FULL and now - self._full_at >= PARK_SECONDS:
             self._park()
 
@@ -342,9 +384,10 @@ class _Pump:
             return
         waiting_on(self._loop).leave(self._parked_on, self)
         self._state = _State.READY
-        self._turns.take(self._unparked_turn)
+        self._turns.take(self._turn_from_anew)
 
-    def _unparked_turn(self, until: float) -> bool:
+    def _turn_from_anew(self, until: float) -> bool:
+        """A turn after a wait in which it may have had no descriptor."""
         if self._state is not _State.READY:
             return False
         if self._job.fileno() < 0:
@@ -363,6 +406,8 @@ class _Pump:
         if before is _State.OVER:
             return
         self._unwatch()
+        if before is _State.SOON:
+            self._timer.cancel()
         if before is _State.PARKED:
             waiting_on(self._loop).leave(self._parked_on, self)
         if error is not None:

@@ -29,19 +29,43 @@ class Choice(NamedTuple):
     reason: str
 
 
-_Rule = tuple[Callable[[Access, Policy], bool], Strategy, str]
+class Case(NamedTuple):
+    """What a choice depends on; `is_firm` says that nobody can change the files."""
+
+    access: Access
+    policy: Policy
+    is_firm: bool
+
+    @property
+    def is_strict(self) -> bool:
+        """True if no mixture may ever reach the client."""
+        return self.policy.integrity == "strict"
+
+
+_Rule = tuple[Callable[[Case], bool], Strategy, str]
 
 RULES: Final[tuple[_Rule, ...]] = (
-    (lambda _, policy: not policy.zero_copy, Strategy.COPY, "switched off"),
-    (lambda access, _: access.fileno is None, Strategy.COPY, ""),
-    (lambda _a, _p: True, Strategy.SENDFILE, "plain socket"),
+    (lambda case: not case.policy.zero_copy, Strategy.COPY, "switched off"),
+    (lambda case: case.access.fileno is None, Strategy.COPY, ""),
+    (
+        lambda case: case.is_strict and not case.is_firm,
+        Strategy.COPY,
+        "strict, and no lease on the file",
+    ),
+    (
+        lambda case: case.is_strict and case.access.is_same_host(),
+        Strategy.COPY,
+        "strict, and the client may be on this host",
+    ),
+    (lambda _: True, Strategy.SENDFILE, "plain socket"),
 )
 """The first rule that holds decides; without a reason, the access's obstacle is it."""
 
 
-def choose(access: Access, policy: Policy) -> Choice:
+def choose(access: Access, policy: Policy, *, is_firm: bool) -> Choice:
     """The strategy for slices of regular files over `access`, and why."""
+    case = Case(access, policy, is_firm)
     for holds, strategy, reason in RULES:
-        if holds(access, policy):
+        if holds(case):
             return Choice(strategy, reason or access.obstacle)
     raise AssertionError("the last rule always holds")

@@ -1,72 +1,108 @@
 """By value: bytes are read into memory and written out again.
 
-The way that always works. Once a byte has been read it can no longer change, so what
-a copy sends is at least what the file once said.
+The way that always works. Once a byte has been read it can no longer change; and it is
+only sent if the file was good until after it had been read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from functools import partial
 
-from zc_response.errors import TruncatedError
+from zc_response.errors import ChangedError, FileChangedError, TruncatedError
+from zc_response.guards import read_at_once
 from zc_response.planning import Segment
-from zc_response.transmit.residency import is_resident, read_at_once
-from zc_response.transmit.steps import Cursor, Line, Steps, Want, source_of
+from zc_response.policy import Policy
+from zc_response.report import Tally
+from zc_response.transmit.blocking_driver import finish
+from zc_response.transmit.body import Body
+from zc_response.transmit.residency import is_resident, read_resident
+from zc_response.transmit.steps import (
+    Cursor,
+    Line,
+    Steps,
+    Want,
+    source_of,
+    until_free,
+)
+
+_Bytes = bytes | bytearray
 
 
 def copy(line: Line, cursor: Cursor) -> Steps:
     """Send what is left of a slice, a step at a time."""
+    hold = cursor.hold
     while cursor.left:
         step = min(cursor.left, line.pace.step, line.cold_bytes)
-        if not is_resident(cursor.source, cursor.offset, step):
+        yield from until_free(hold)
+        if hold.may_wait or not is_resident(hold.source, cursor.offset, step):
             yield Want.DISK
-        data = read(cursor, step)
+        data = yield from read(cursor, step)
         yield from line.write(data, more=bool(cursor.left))
         if cursor.left:
             yield Want.TURN
 
 
-def read(cursor: Cursor, limit: int) -> bytes:
+def read(cursor: Cursor, limit: int) -> Generator[Want, None, bytes]:
     """The next bytes of a slice, at most `limit`; the cursor moves past them.
 
-    It takes a share of the source for itself, because it may run in a thread that
-    nobody waits for any more.
+    They may have to come from a disk. Raises TruncatedError if there are none, and
+    ChangedError if they may not be those that were promised.
     """
-    with cursor.source.retain() as source:
-        data = source.read(cursor.offset, min(cursor.left, limit))
+    hold, count = cursor.hold, min(cursor.left, limit)
+    data = hold.read(cursor.offset, count)
+    while data is None:
+        yield from until_free(hold)
+        data = hold.read(cursor.offset, count)
     if not data:
-        raise TruncatedError(f"{cursor.source.path} ends at byte {cursor.offset}")
+        raise TruncatedError(f"{hold.source.path} ends at byte {cursor.offset}")
     cursor.offset += len(data)
     return data
 
 
-def gather(segments: Sequence[Segment]) -> bytes:
+def gather(segments: Sequence[Segment], policy: Policy, tally: Tally) -> bytes:
     """A small body as one piece; it may wait for a disk.
 
-    Raises TruncatedError if a file is shorter than its slice.
+    Raises FileChangedError if a file is not, or no longer, as it was opened: nothing
+    has been sent of it then.
     """
-    return b"".join(
-        segment if isinstance(segment, bytes) else _read_all(Cursor(segment))
-        for segment in segments
-    )
-
-
-def gather_at_once(segments: Sequence[Segment]) -> bytes | bytearray | None:
-    """A small body as one piece, or None if that might wait for a disk."""
-    if len(segments) == 1:
-        return _at_once(segments[0])
-    pieces = list(map(_at_once, segments))
-    return None if None in pieces else b"".join(filter(None, pieces))
-
-
-def _at_once(segment: Segment) -> bytes | bytearray | None:
-    if isinstance(segment, bytes):
-        return segment
-    return read_at_once(source_of(segment), segment.offset, segment.count)
+    body = Body(segments, policy)
+    tally.guard, tally.guard_reason = body.guard, body.guard_reason
+    try:
+        return b"".join(
+            piece if isinstance(piece, bytes) else _read_all(piece)
+            for piece in body.pieces
+        )
+    except (ChangedError, TruncatedError) as exc:
+        raise FileChangedError.of(tally.path) from exc
+    finally:
+        body.close()
 
 
 def _read_all(cursor: Cursor) -> bytes:
     pieces = []
     while cursor.left:
-        pieces.append(read(cursor, cursor.left))
+        pieces.append(finish(read(cursor, cursor.left)))
     return b"".join(pieces)
+
+
+def gather_at_once(segments: Sequence[Segment], policy: Policy) -> _Bytes | None:
+    """A small body as one piece, or None if that might have to wait."""
+    first = next((each for each in segments if not isinstance(each, bytes)), None)
+    if first is None:
+        return _at_once(segments)
+    look = partial(_at_once, segments)
+    return read_at_once(source_of(first), policy.integrity, look)
+
+
+def _at_once(segments: Sequence[Segment]) -> _Bytes | None:
+    if len(segments) == 1:
+        return _resident(segments[0])
+    pieces = list(map(_resident, segments))
+    return None if None in pieces else b"".join(filter(None, pieces))
+
+
+def _resident(segment: Segment) -> _Bytes | None:
+    if isinstance(segment, bytes):
+        return segment
+    return read_resident(source_of(segment), segment.offset, segment.count)

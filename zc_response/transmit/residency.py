@@ -91,7 +91,7 @@ def _ask(fd: int, offset: int, count: int, more: int) -> bool:
         return False
 
 
-def read_at_once(
+def read_resident(
     source: FileSource, offset: int, count: int
 ) -> bytes | bytearray | None:
     """The bytes of a small range; None if they, or the truth, may be on disk only."""

@@ -8,6 +8,9 @@ shrunk and the framing of this connection is past repair.
 
 Pages that are not in memory are read inside the call. Such a step is taken elsewhere,
 and a smaller one: the kernel reads ahead of it, but no further than the client asks.
+
+What has been queued can still change with the file. So where nothing but a look at the
+facts tells of a change, the last byte leaves after the last look.
 """
 
 from __future__ import annotations
@@ -24,22 +27,32 @@ from zc_response.transmit.steps import (
     Steps,
     Want,
     peer_gone,
+    until_free,
 )
 
 
 def sendfile(line: Line, cursor: Cursor) -> Steps:
     """Send what is left of a slice, a step at a time."""
-    source, tally, pace = cursor.source, line.tally, line.pace
+    hold, tally, pace = cursor.hold, line.tally, line.pace
     while cursor.left:
+        yield from until_free(hold)
+        hold.check()
+        source = hold.source
         asked = min(cursor.left, pace.step)
+        if hold.compares and 1 < asked == cursor.left:
+            asked -= 1
         cold = not is_resident(source, cursor.offset, asked)
         if cold:
             asked = min(asked, line.cold_bytes)
             yield Want.DISK
         began = time.monotonic()
         try:
-            out = line.socket.fileno()
-            count = sockets.sendfile(out, source.fileno(), cursor.offset, asked)
+            with hold:
+                if hold.source is not source or hold.is_broken:
+                    continue
+                line.has_references = True
+                out = line.socket.fileno()
+                count = sockets.sendfile(out, source.fileno(), cursor.offset, asked)
         except BlockingIOError:
             yield line.is_full()
             continue

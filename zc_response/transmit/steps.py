@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import Final, TypeAlias
 
 from zc_response.errors import DisconnectedError
+from zc_response.guards import Hold
 from zc_response.kernel import sockets
 from zc_response.planning import Slice
 from zc_response.policy import Policy
@@ -26,9 +27,18 @@ class Want(Enum):
     DISK = auto()
     """To be somewhere else: the next step may have to wait for a disk. Whoever must
     not wait has it taken in another thread."""
+    SOON = auto()
+    """Some milliseconds, for something that nobody will tell."""
 
 
 Steps: TypeAlias = Iterator[Want]
+
+
+def until_free(hold: Hold) -> Steps:
+    """Wait as long as somebody waits to write to the file, and it has to be let go."""
+    while hold.is_broken:
+        hold.check_failure()
+        yield Want.SOON
 
 
 class RefusedError(Exception):
@@ -45,12 +55,18 @@ def source_of(piece: Slice) -> FileSource:
 class Cursor:
     """How far a slice has come: what is left of it starts at `offset`."""
 
-    __slots__ = ("end", "offset", "source")
+    __slots__ = ("end", "hold", "offset")
 
-    def __init__(self, piece: Slice) -> None:
-        self.source = source_of(piece)
+    def __init__(self, piece: Slice, hold: Hold) -> None:
+        self.hold = hold
         self.offset = piece.offset
         self.end = piece.offset + piece.count
+        hold.owed.append(self)
+
+    @property
+    def source(self) -> FileSource:
+        """Where its bytes come from now."""
+        return self.hold.source
 
     @property
     def left(self) -> int:
@@ -65,12 +81,24 @@ with BBR; for 1 MiB the calls cost more than they gain."""
 
 
 class Line:
-    """The outgoing line of one transfer: its socket, its pace, its account."""
+    """The outgoing line of one transfer: its socket, its pace, its account.
 
-    __slots__ = ("_is_corked", "_max_rate", "cold_bytes", "pace", "socket", "tally")
+    `has_references` says that pages of a file have been queued on the socket.
+    """
+
+    __slots__ = (
+        "_is_corked",
+        "_max_rate",
+        "cold_bytes",
+        "has_references",
+        "pace",
+        "socket",
+        "tally",
+    )
 
     def __init__(self, sock: sockets.Socket, policy: Policy, tally: Tally) -> None:
         self.socket = sock  # another one of the same connection after a long wait
+        self.has_references = False
         self.tally = tally
         self.pace = Pace(policy.step_bytes, policy.unsent_bytes, policy.unsent_max)
         self.cold_bytes = min(policy.cold_bytes, policy.step_bytes)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import threading
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from zc_response.errors import DisconnectedError
 from zc_response.kernel import sockets
-from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.sources import FileSource
 from zc_response.transmit.access import Access
+from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Strategy
 from zc_response.transmit.copy import copy
 from zc_response.transmit.sendfile import sendfile
-from zc_response.transmit.steps import Cursor, Line, RefusedError, Steps, source_of
+from zc_response.transmit.steps import Cursor, Line, RefusedError, Steps, Want
 
 STRATEGIES: Final[dict[str, Callable[[Line, Cursor], Steps]]] = {
     Strategy.SENDFILE: sendfile,
@@ -24,26 +24,27 @@ STRATEGIES: Final[dict[str, Callable[[Line, Cursor], Steps]]] = {
 
 
 class Transfer:
-    """Sends segments over the connection that `access` leads to.
+    """Sends a body, which becomes its own, over the connection that `access` leads to.
 
-    It holds a share of each source until it is closed, so nothing that happens to the
-    response that made the segments can take a descriptor away from under it. `head`
-    and `tail` are what the server's framing puts around the body: they are sent, but
-    not counted as part of it. `tally` is its account, and `stall_timeout` the seconds
-    without any progress after which a driver gives it up (0: never).
+    `head` and `tail` are what the server's framing puts around the body: they are sent,
+    but not counted as part of it. `tally` is its account, and `stall_timeout` the
+    seconds without any progress after which a driver gives it up (0: never).
 
     As for the socket: for one turn, in which nobody else runs, the server's own
-    descriptor is borrowed; who takes another turn asks `is_gone` first. A transfer that
+    descriptor is borrowed; who takes another turn calls `check` first. A transfer that
     has to wait takes a duplicate, whose number nobody can close or reuse, and gives it
-    up again for a long wait.
+    up again for a long wait. Under `strict`, one that sends by reference keeps it, so
+    that it can be cut off by whoever looks after its lease.
     """
 
     __slots__ = (
+        "_body",
         "_fileno",
         "_is_owner",
+        "_keeps_socket",
         "_line",
-        "_segments",
-        "_sources",
+        "_lock",
+        "_wake",
         "head",
         "stall_timeout",
         "tail",
@@ -51,24 +52,27 @@ class Transfer:
     )
 
     def __init__(
-        self, segments: Sequence[Segment], access: Access, policy: Policy, tally: Tally
+        self, body: Body, access: Access, policy: Policy, tally: Tally
     ) -> None:
         assert access.fileno is not None
         self.head = self.tail = b""
         self.tally = tally
         self.stall_timeout = policy.stall_timeout
+        self._body = body
         self._fileno = access.fileno
-        self._is_owner = False
-        self._line = Line(sockets.borrow(access.fileno()), policy, tally)
-        self._segments = [segment for segment in segments if len(segment)]
-        self._sources: list[FileSource] = []
+        by_reference = tally.strategy == Strategy.SENDFILE
+        self._keeps_socket = by_reference and policy.integrity == "strict"
+        self._is_owner = self._keeps_socket
+        self._lock = threading.Lock()
+        self._wake: Callable[[], object] = _nobody
         try:
-            for segment in self._segments:
-                if isinstance(segment, Slice):
-                    self._sources.append(source_of(segment).retain())
+            get = sockets.duplicate if self._is_owner else sockets.borrow
+            self._line = Line(get(access.fileno()), policy, tally)
         except BaseException:
-            self.close()
+            body.close()
             raise
+        for hold in body.holds:
+            hold.carrier = self
 
     # The socket --------------------------------------------------------------------
 
@@ -76,13 +80,13 @@ class Transfer:
         """The descriptor to wait for; -1 while there is none."""
         return self._line.socket.fileno() if self._is_owner else -1
 
-    @property
-    def is_gone(self) -> bool:
-        """True if the connection is lost, as far as the server knows."""
-        try:
-            return self._fileno() < 0
-        except DisconnectedError:
-            return True
+    def check(self) -> None:
+        """Raise ChangedError if it was cut off, DisconnectedError if there is no
+        connection any more, as far as the server knows."""
+        for hold in self._body.holds:
+            hold.check_failure()
+        if self._fileno() < 0:
+            raise DisconnectedError("the client left")
 
     @property
     def unacknowledged(self) -> int:
@@ -98,15 +102,18 @@ class Transfer:
         Raises DisconnectedError if the connection is gone.
         """
         number = self._fileno()
-        self._let_go()
-        self._line.socket = sockets.borrow(number)
+        if not self._keeps_socket:
+            with self._lock:
+                self._let_go()
+                self._line.socket = sockets.borrow(number)
 
     def own(self) -> None:
         """Take a duplicate to wait with. Raises OSError if no descriptor is left."""
         if not self._is_owner:
             own = sockets.duplicate(self._fileno())
-            self._let_go()
-            self._line.socket, self._is_owner = own, True
+            with self._lock:
+                self._let_go()
+                self._line.socket, self._is_owner = own, True
 
     def park(self) -> int:
         """Give the duplicate up for a long wait; the server's own number to watch.
@@ -114,7 +121,9 @@ class Transfer:
         Nothing is sent until `own` or `borrow`.
         """
         number = self._fileno()
-        self._let_go()
+        if not self._keeps_socket:
+            with self._lock:
+                self._let_go()
         return number
 
     def _let_go(self) -> None:
@@ -129,24 +138,34 @@ class Transfer:
     @property
     def filesystem(self) -> Hashable:
         """What stands for the filesystem whose threads may take a step."""
-        return self._sources[0].facts.device if self._sources else None
+        holds = self._body.holds
+        return holds[0].source.facts.device if holds else None
 
     def steps(self) -> Steps:
         """All of it, as steps; literal bytes wait for those that follow (MSG_MORE)."""
-        line, tail = self._line, self.tail
-        last = len(self._segments) - 1
+        line, tail, pieces = self._line, self.tail, self._body.pieces
+        last = len(pieces) - 1
         line.open()
         if self.head:
             more = last >= 0 or bool(tail)
             yield from line.write(self.head, more=more, counted=False)
-        for index, segment in enumerate(self._segments):
-            if isinstance(segment, bytes):
-                yield from line.write(segment, more=index < last or bool(tail))
+        for index, piece in enumerate(pieces):
+            if isinstance(piece, bytes):
+                yield from line.write(piece, more=index < last or bool(tail))
             else:
-                yield from self._send(Cursor(segment))
+                yield from self._send(piece)
         if tail:
             yield from line.write(tail, more=False, counted=False)
         yield from line.close()
+        if self._keeps_socket:
+            yield from self._arrival()
+
+    def _arrival(self) -> Steps:
+        """Wait until the client has taken all there is of a file's pages."""
+        while self.is_under_way():
+            for hold in self._body.holds:
+                hold.check()
+            yield Want.SOON
 
     def _send(self, cursor: Cursor) -> Steps:
         tally = self._line.tally
@@ -155,6 +174,27 @@ class Transfer:
         except RefusedError as refusal:
             tally.strategy, tally.reason = Strategy.COPY, str(refusal)
             yield from copy(self._line, cursor)
+
+    # When somebody waits to write to a file; in any thread ----------------------------
+
+    def is_under_way(self) -> bool:
+        """True if the kernel holds pages of a file that the client has not taken."""
+        return self._line.has_references and self.unacknowledged > 0
+
+    def cut(self) -> bool:
+        """End the connection at once, if there is a descriptor that is surely its."""
+        with self._lock:
+            if self._is_owner:
+                sockets.reset(self._line.socket)
+            return self._is_owner
+
+    def wake(self) -> None:
+        """Have a step taken, which finds out that it is over."""
+        self._wake()
+
+    def on_wake(self, wake: Callable[[], object]) -> None:
+        """Call `wake`, in any thread, when a step has to be taken without delay."""
+        self._wake = wake
 
     # The end -----------------------------------------------------------------------
 
@@ -172,7 +212,13 @@ class Transfer:
         sockets.reset(self._line.socket)
 
     def close(self) -> None:
-        """Give everything back: shares of sources, and the socket."""
-        self._let_go()
-        while self._sources:
-            self._sources.pop().release()
+        """Give everything back: the files, and the socket."""
+        with self._lock:
+            self._let_go()
+        self._wake = _nobody
+        self.tally.guard = self._body.guard
+        self._body.close()
+
+
+def _nobody() -> None:
+    """Nobody waits."""

@@ -1,0 +1,130 @@
+"""Private copies of a file that is about to change, made while its writer waits.
+
+Where the filesystem can share data copy on write, a copy of any size takes a moment
+(measured for 200 MiB: 0.2 ms on btrfs, 6 ms on xfs). Elsewhere what is still to be sent
+is copied into memory, up to a limit. One snapshot serves all who are in the middle of
+the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from zc_response.kernel import copies
+from zc_response.sources import FileSource
+
+Stretch = tuple[int, int]
+"""Bytes of a file: the offset of the first, and that after the last."""
+
+REFLINKS: Final = frozenset(("xfs", "btrfs", "bcachefs", "overlay"))
+"""Filesystems that may be able to share data copy on write."""
+_PIECE: Final = 1024 * 1024  # bytes copied between two looks at the clock
+
+
+class Snapshot(NamedTuple):
+    """A file that nobody else can change, with the old bytes at their old offsets."""
+
+    source: FileSource
+    stretches: tuple[Stretch, ...]
+    """Where it has them."""
+
+    def covers(self, needs: Iterable[Stretch]) -> bool:
+        """True if it has all of these bytes."""
+        return all(
+            any(start <= need[0] and need[1] <= end for start, end in self.stretches)
+            for need in needs
+        )
+
+
+def make(
+    source: FileSource, needs: Sequence[Stretch], most_bytes: int, until: float
+) -> Snapshot | None:
+    """A snapshot with what is needed, or as much of it as can be had.
+
+    Into memory go at most `most_bytes`, and only until the moment `until` of
+    `time.monotonic`. None if there is no space, no permission, or no time.
+    """
+    if source.facts.filesystem in REFLINKS:
+        try:
+            return Snapshot(reflink(source), ((0, source.facts.size),))
+        except OSError:
+            pass
+    try:
+        return _copy(source, affordable(needs, most_bytes), until)
+    except OSError:
+        return None
+
+
+def reflink(source: FileSource) -> FileSource:
+    """A copy of the whole file on its own filesystem. Raises OSError if it has none."""
+    refusal: OSError | None = None
+    for directory in (os.path.dirname(source.path) or ".", tempfile.gettempdir()):
+        try:
+            if os.stat(directory).st_dev != source.facts.device:
+                continue
+            fd = copies.unnamed_file(directory)
+        except OSError as exc:
+            refusal = exc
+            continue
+        try:
+            copies.clone(source.fileno(), fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return FileSource(fd, source.path)
+    raise refusal or OSError(f"no directory for a copy of {source.path}")
+
+
+def _copy(
+    source: FileSource, stretches: tuple[Stretch, ...], until: float
+) -> Snapshot | None:
+    """The stretches in a sealed file in memory, which is empty in between."""
+    if not stretches:
+        return None
+    fd = copies.memory_file("zc_response snapshot")
+    try:
+        os.ftruncate(fd, source.facts.size)
+        for start, end in stretches:
+            os.lseek(fd, start, os.SEEK_SET)
+            while start < end:
+                if time.monotonic() >= until:
+                    os.close(fd)
+                    return None
+                count = min(_PIECE, end - start)
+                copied = copies.append(source.fileno(), fd, start, count)
+                if not copied:
+                    raise OSError(f"{source.path} ends at byte {start}")
+                start += copied
+        copies.seal(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return Snapshot(FileSource(fd, source.path), stretches)
+
+
+def affordable(needs: Iterable[Stretch], most_bytes: int) -> tuple[Stretch, ...]:
+    """As many of the needs as fit into so many bytes, the smallest first.
+
+    What several need is counted, and comes, once.
+    """
+    chosen: list[Stretch] = []
+    for need in sorted(set(needs), key=lambda stretch: stretch[1] - stretch[0]):
+        merged = _merged([*chosen, need])
+        if sum(end - start for start, end in merged) > most_bytes:
+            break
+        chosen = merged
+    return tuple(chosen)
+
+
+def _merged(stretches: Iterable[Stretch]) -> list[Stretch]:
+    merged: list[Stretch] = []
+    for start, end in sorted(stretches):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged

@@ -1,0 +1,65 @@
+"""A body to be sent: its segments, and a hold on each file they are slices of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zc_response.guards import COUNT, LEASE, Hold
+from zc_response.planning import Segment
+from zc_response.policy import Policy
+from zc_response.sources import FileSource
+from zc_response.transmit.steps import Cursor, source_of
+
+
+class Body:
+    """What is to be sent, in order: literal bytes, and cursors over slices.
+
+    It holds its files until it is closed, so nothing that happens to the response that
+    made the segments can take a descriptor away from under it. Raises FileChangedError
+    if a file has changed since it was opened; nothing has been sent of it then.
+    """
+
+    __slots__ = ("holds", "pieces")
+
+    def __init__(self, segments: Sequence[Segment], policy: Policy) -> None:
+        self.holds: list[Hold] = []
+        self.pieces: list[bytes | Cursor] = []
+        held: dict[FileSource, Hold] = {}
+        try:
+            for segment in segments:
+                if not len(segment):
+                    continue
+                if isinstance(segment, bytes):
+                    self.pieces.append(segment)
+                    continue
+                source = source_of(segment)
+                if source not in held:
+                    held[source] = Hold(source, policy)
+                    self.holds.append(held[source])
+                self.pieces.append(Cursor(segment, held[source]))
+            for hold in self.holds:
+                hold.begin()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def guard(self) -> str:
+        """What stands behind it: the weakest of the guards of its files."""
+        guards = [hold.guard for hold in self.holds] or [COUNT]
+        return next((guard for guard in guards if guard != LEASE), LEASE)
+
+    @property
+    def guard_reason(self) -> str:
+        """Why that is no lease."""
+        return next((hold.reason for hold in self.holds if hold.reason), "")
+
+    @property
+    def is_firm(self) -> bool:
+        """True if nobody at all can change its files without our letting go."""
+        return all(hold.is_firm for hold in self.holds)
+
+    def close(self) -> None:
+        """Let go of its files."""
+        while self.holds:
+            self.holds.pop().close()
