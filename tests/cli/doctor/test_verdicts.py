@@ -203,6 +203,23 @@ def test_a_reflink_needs_a_directory_to_write_to() -> None:
     assert snapshot.grade is Grade.SO_SO
 
 
+def test_without_a_lease_it_says_what_would_come_after_one() -> None:
+    changes = {"lease": Lease.NOT_OWNER, "reflink": Reflink.NO_DIRECTORY}
+    snapshot = topics(changes)["snapshot"]
+    assert snapshot.what.startswith("none without a lease; with one: in memory")
+    assert "TMPDIR" in advice(snapshot)
+
+
+def test_where_there_will_be_no_lease_there_is_nothing_after_it() -> None:
+    snapshot = topics({"lease": Lease.UNTRUSTED})["snapshot"]
+    assert (snapshot.what, snapshot.advice) == ("none without a lease", ())
+
+
+def test_xfs_is_no_advice_on_xfs() -> None:
+    there = topics({"reflink": Reflink.NO_DIRECTORY})["snapshot"]
+    assert "Use xfs" not in advice(there)
+
+
 def test_why_there_is_no_reflink_is_quoted() -> None:
     changes = {"reflink": Reflink.REFUSED, "reflink_words": "Operation not supported"}
     assert "Operation not supported" in topics(changes)["snapshot"].why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from zc_response.cli.doctor.facts import (
@@ -276,49 +277,67 @@ def _owners(file: FileFacts, process: ProcessFacts) -> Finding:
 
 
 def _snapshot(file: FileFacts, process: ProcessFacts, policy: Policy) -> Finding:
+    if _is_read_only(file):
+        return _no_snapshot(GOOD, "none needed")
+    found = _snapshot_with_lease(file, process, policy)
+    if file.lease in (Lease.FIRM, Lease.WEAK):
+        return found
+    if file.lease is Lease.UNTRUSTED:
+        return _no_snapshot(SO_SO, "none without a lease")
+    # Who is about to see to the lease can see to this as well.
+    what = f"none without a lease; with one: {found.what}"
+    return replace(found, case="no-lease", grade=SO_SO, what=what)
+
+
+def _no_snapshot(grade: Grade, what: str) -> Finding:
+    return Finding(topic="snapshot", case="no-lease", grade=grade, what=what)
+
+
+def _snapshot_with_lease(
+    file: FileFacts, process: ProcessFacts, policy: Policy
+) -> Finding:
     topic = "snapshot"
-    if file.lease not in (Lease.FIRM, Lease.WEAK):
-        words = "none needed" if _is_read_only(file) else "none without a lease"
-        grade = GOOD if _is_read_only(file) else SO_SO
-        return Finding(topic=topic, case="no-lease", grade=grade, what=words)
     if file.reflink is Reflink.DONE:
         what = "a reflink: whatever the size, in some milliseconds"
         return Finding(topic=topic, case="reflink", grade=GOOD, what=what)
     most = _size(policy.snapshot_bytes)
     why, advice = _why_no_reflink(file, process)
-    if not _snapshot_suffices(file, policy):
-        return Finding(
-            topic=topic,
-            case="memory-short",
-            grade=SO_SO,
-            what=(
-                f"in memory, up to {most} (snapshot_bytes)"
-                if policy.snapshot_bytes
-                else "none (snapshot_bytes is 0)"
-            ),
-            why=f"{why} When somebody writes to a file, downloads that need more of "
-            "it are aborted.",
-            advice=(
-                *advice,
-                "Raise ZC_RESPONSE_SNAPSHOT_BYTES, or use xfs or btrfs.",
-                _RENAME,
-            ),
+    if _snapshot_suffices(file, policy):
+        whole = (
+            f"files up to {most}" if file.is_directory else f"all {_size(file.size)}"
         )
-    whole = f"files up to {most}" if file.is_directory else f"all {_size(file.size)}"
-    what = f"in memory: {whole}, in {_milliseconds(file, policy)}"
-    return Finding(topic=topic, case="memory", grade=GOOD, what=what, why=why)
+        what = f"in memory: {whole}, in {_milliseconds(file, policy)}"
+        return Finding(topic=topic, case="memory", grade=GOOD, what=what, why=why)
+    return Finding(
+        topic=topic,
+        case="memory-short",
+        grade=SO_SO,
+        what=(
+            f"in memory, up to {most} (snapshot_bytes)"
+            if policy.snapshot_bytes
+            else "nothing is copied (snapshot_bytes is 0)"
+        ),
+        why=f"{why} When somebody writes to a file, downloads that need more of it "
+        "are aborted.",
+        advice=(*advice, _RENAME),
+    )
 
 
 def _why_no_reflink(file: FileFacts, process: ProcessFacts) -> tuple[str, list[str]]:
+    more = "raise ZC_RESPONSE_SNAPSHOT_BYTES."
     if file.reflink is Reflink.NO_DIRECTORY:
         return (
             f"No reflink: {_who(process)} has no directory at {file.mount_point} to "
             f"put it into ({file.reflink_words}).",
-            ["Set TMPDIR to a directory of the same filesystem that it may write to."],
+            [
+                "Set TMPDIR to a directory on the same filesystem that it may write "
+                f"to; or {more}",
+            ],
         )
+    advice = [f"Use xfs or btrfs, which have reflinks; or {more}"]
     if file.reflink is Reflink.REFUSED:
-        return f"No reflink: {file.reflink_words}.", []
-    return f"{_kind(file)} has no reflinks.", []
+        return f"No reflink: {file.reflink_words}.", advice
+    return f"{_kind(file)} has no reflinks.", advice
 
 
 def _snapshot_suffices(file: FileFacts, policy: Policy) -> bool:
