@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import pwd
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 
 from tests.filesystems import Faults, MountFaulty
 from zc_response.cli.doctor import probes, writers
+from zc_response.cli.doctor.facts import Lease
 from zc_response.kernel import leases
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
@@ -176,30 +178,46 @@ def test_one_bad_path_among_good_ones_is_status_2(file: Path) -> None:
 
 def test_the_file_stays_as_it_is_and_free_to_be_written(file: Path) -> None:
     with unchanged(file.parent):
-        assert run(file).returncode == 0
+        assert run(file).returncode < 2
     with file.open("r+b") as writing:  # would wait for a lease
         writing.write(b"new")
 
 
-def test_a_writer_is_named(file: Path) -> None:
-    holder = [sys.executable, "-c", "input()"]
-    with file.open("ab") as writing:
-        with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=writing) as process:
-            writing.close()
-            found = Found(file)
-            assert process.stdin is not None
-            process.stdin.write(b"\n")
+@contextmanager
+def writing_elsewhere(path: Path) -> Iterator[int]:
+    """Another process that has the file open for writing; its pid."""
+    code = "import sys; print('ready', file=sys.stderr); sys.stdin.read()"
+    command = [sys.executable, "-c", code]
+    with path.open("ab") as file:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.PIPE
+        )
+    with process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stderr.readline()
+        yield process.pid
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("kind", ["btrfs", "overlay", "tmpfs"])
+def test_a_writer_is_named(disk: Callable[[str], Path], kind: str) -> None:
+    directory = disk(kind) / "doctor-writer"
+    directory.mkdir()
+    path = make(directory)
+    with writing_elsewhere(path) as pid:
+        found = Found(path)
     assert found.case("lease") == "writer"
-    assert f"pid {process.pid} (" in found.what("lease")
+    assert f"pid {pid} (" in found.what("lease")
     assert found.status == 1
 
 
 def test_who_has_mapped_the_file_is_a_writer(file: Path) -> None:
     with file.open("r+b") as writing:
         mapping = mmap.mmap(writing.fileno(), 0)
-    no_device = -1  # Python's mapping keeps a descriptor: that one is not to be found
+    nothing = (-1, -1)  # Python's mapping keeps a descriptor: not to be found by that
     with mapping:
-        found = writers.writers_of(str(file), no_device, file.stat().st_ino)
+        found = writers.writers_of(str(file), *nothing)
     assert any(f"pid {os.getpid()} (" in each for each in found)
 
 
@@ -216,7 +234,7 @@ def test_a_relative_path_and_a_link_are_resolved(file: Path) -> None:
 
 
 def test_no_lease_outlives_a_look_in_the_same_process(file: Path) -> None:
-    assert probes.file_facts(str(file)).lease.value == "firm"
+    assert probes.file_facts(str(file)).lease in (Lease.FIRM, Lease.WEAK)
     with file.open("rb") as reading:
         assert leases.is_held(reading.fileno()) is False
     assert f":{file.stat().st_ino} " not in Path("/proc/locks").read_text()
@@ -259,8 +277,8 @@ def test_another_user_has_one_on_a_file_of_its_own(open_to_all: Path) -> None:
     path = make(open_to_all)
     nobody = pwd.getpwnam("nobody")
     os.chown(path, nobody.pw_uid, nobody.pw_gid)
-    assert Found("--user", "nobody", path).case("lease") == "firm"
-    assert Found("--user", str(nobody.pw_uid), path).case("lease") == "firm"
+    for name in ("nobody", str(nobody.pw_uid)):
+        assert Found("--user", name, path).case("lease") in ("firm", "weak")
 
 
 @root
@@ -349,6 +367,6 @@ def test_without_a_path_it_says_so() -> None:
 
 def test_a_pipe_gets_plain_lines(file: Path) -> None:
     done = run(file)
-    assert done.stdout.startswith(f"{file}: good\n  good   guard ")
+    assert re.match(r".*: (good|so-so)\n  \1 +guard  ", done.stdout)
     assert "\x1b" not in done.stdout
     assert done.stderr == ""

@@ -14,13 +14,35 @@ MOST: Final = 5
 
 def writers_of(path: str, device: int, inode: int) -> tuple[str, ...]:
     """The processes that can write to the file: `pid 4711 (rsync)`."""
+    number = _number_inside(path)
+    numbers = (number, str(inode))
     found: list[str] = []
     for pid in _pids():
-        if _has_open(pid, device, inode) or _has_mapped(pid, path, inode):
+        if _has_open(pid, number, (device, inode)) or _has_mapped(pid, path, numbers):
             found.append(f"pid {pid} ({_read(f'/proc/{pid}/comm').strip() or '?'})")
             if len(found) == MOST:
                 break
     return tuple(found)
+
+
+def _number_inside(path: str) -> str:
+    """The inode's number as /proc tells it: on overlay not that of stat(2).
+
+    Empty where it is not told: by kernels before 5.14.
+    """
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return _info("self", str(fd)).get("ino", "")
+    finally:
+        os.close(fd)
+
+
+def _info(pid: int | str, fd: str) -> dict[str, str]:
+    text = _read(f"/proc/{pid}/fdinfo/{fd}")
+    return dict(re.findall(r"^(\w+):\s*(\S+)$", text, re.MULTILINE))
 
 
 def _pids() -> list[int]:
@@ -30,41 +52,40 @@ def _pids() -> list[int]:
         return []
 
 
-def _has_open(pid: int, device: int, inode: int) -> bool:
-    for fd in _open_for_writing(pid, inode):
+def _has_open(pid: int, number: str, identity: tuple[int, int]) -> bool:
+    for fd in _open_for_writing(pid, number):
         try:
             status = os.stat(f"/proc/{pid}/fd/{fd}")
         except OSError:  # gone, or somebody else's
             continue
-        if (status.st_dev, status.st_ino) == (device, inode):
+        if (status.st_dev, status.st_ino) == identity:
             return True
     return False
 
 
-def _open_for_writing(pid: int, inode: int) -> Iterator[str]:
-    """Descriptors that may be of this inode: kernels before 5.14 do not tell it here.
+def _open_for_writing(pid: int, number: str) -> Iterator[str]:
+    """Descriptors that may be of this inode.
 
-    It matters because stat(2) of any other may wait for a server that is gone.
+    All others are left alone: stat(2) of one may wait for a server that is gone.
     """
     try:
         names = os.listdir(f"/proc/{pid}/fdinfo")
     except OSError:
         return
     for name in names:
-        text = _read(f"/proc/{pid}/fdinfo/{name}")
-        info = dict(re.findall(r"^(\w+):\s*(\S+)$", text, re.MULTILINE))
+        info = _info(pid, name)
         is_writable = int(info.get("flags", "0"), 8) & os.O_ACCMODE
-        if is_writable and info.get("ino", str(inode)) == str(inode):
+        if is_writable and info.get("ino", "") == number:
             yield name
 
 
-def _has_mapped(pid: int, path: str, inode: int) -> bool:
+def _has_mapped(pid: int, path: str, numbers: tuple[str, str]) -> bool:
     """True for a shared writable mapping, whose descriptor may be closed."""
     for line in _read(f"/proc/{pid}/maps").splitlines():
         # address, rights, offset, device (not that of stat(2) on btrfs), inode, path
         columns = line.split(None, 5)
         is_writable = len(columns) == 6 and columns[1][1:4:2] == "ws"
-        if is_writable and columns[4:] == [str(inode), path]:
+        if is_writable and columns[4] in numbers and columns[5] == path:
             return True
     return False
 
