@@ -22,7 +22,7 @@ from zc_response.guards.leases import Lease, State, leases
 from zc_response.guards.snapshots import Snapshot, Stretch
 from zc_response.kernel import files
 from zc_response.policy import Policy
-from zc_response.sources import GRAIN_NS, FileSource
+from zc_response.sources import FileSource, grain_ns
 
 COUNT: Final = "count"
 STAT: Final = "stat"
@@ -188,9 +188,10 @@ class Hold:
         """Have a first look that no later change can hide from."""
         if self._status is None:
             return
-        young = (self._status.st_mtime_ns + GRAIN_NS - time.time_ns()) / 1e9
-        if GRAIN_NS and 0 < young <= GRAIN_NS / 1e9:
-            time.sleep(young)
+        grain = grain_ns(self.source.facts.filesystem)
+        young = self._status.st_mtime_ns + grain - time.time_ns()
+        if 0 < young <= grain:
+            time.sleep(young / 1e9)
         self.check()
         self._is_settled = True
 

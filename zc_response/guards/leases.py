@@ -59,7 +59,7 @@ _TOO_LATE: Final = "the client has not taken in time what was sent of it"
 REFUSALS: Final = {
     errno.EACCES: "the process does not own the file and lacks CAP_LEASE",
     errno.EAGAIN: "somebody has the file open for writing",
-    errno.EINVAL: "leases are switched off (fs.leases-enable)",
+    errno.EINVAL: "leases are switched off (fs.leases-enable), or there are none here",
 }
 """Why the kernel refuses a lease."""
 

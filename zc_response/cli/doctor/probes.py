@@ -38,7 +38,7 @@ from zc_response.guards import close_all, lease_or_reason
 from zc_response.guards.leases import REFUSALS, TRUSTED, WEAK
 from zc_response.guards.snapshots import REFLINKS, reflink
 from zc_response.kernel import copies, files, leases, pages
-from zc_response.sources import GRAIN_NS, FileSource, place_of
+from zc_response.sources import FileSource, grain_ns, place_of
 from zc_response.sources.places import LOCAL, now
 from zc_response.threads import lane
 from zc_response.transmit.residency import ANSWERS, Answer, is_resident
@@ -69,7 +69,7 @@ def process_facts() -> ProcessFacts:
         user_name=_name_of(os.geteuid()),
         has_cap_lease=_has_cap_lease(),
         release=os.uname().release,
-        grain_ns=GRAIN_NS,
+        grain_ns=grain_ns("ext4"),
         are_leases_enabled=_are_leases_enabled(),
         break_time=leases.break_time(),
         descriptors=soft,

@@ -18,14 +18,13 @@ from zc_response.cli.doctor.facts import (
 )
 from zc_response.cli.doctor.findings import Finding, Grade, Section
 from zc_response.policy import Policy
+from zc_response.sources.timestamps import MULTIGRAIN
 
 GOOD, SO_SO, BAD = Grade.GOOD, Grade.SO_SO, Grade.BAD
 
 NETWORK: Final = frozenset(("nfs", "cifs", "smb2", "ceph", "9p"))
 READ_ONLY: Final = frozenset(("squashfs", "erofs", "iso9660"))
 """Filesystems that nobody can write to."""
-MULTIGRAIN: Final = frozenset(("ext4", "xfs", "btrfs", "tmpfs", "overlay"))
-"""Those on which Linux 6.13 and later give each change a timestamp of its own."""
 
 FEW_SIGNALS: Final = 64
 _MS_PER_COPIED_MIB: Final = 50 / 64  # see Policy.snapshot_bytes
@@ -377,8 +376,11 @@ def _timestamps(file: FileFacts, process: ProcessFacts, policy: Policy) -> Findi
             topic=topic,
             case="coarse-filesystem",
             grade=SO_SO,
-            what=f"{made}; two changes in a row can share one timestamp here",
-            why=f"{_kind(file)} has no fine-grained timestamps.",
+            what=f"{made}; weak until 2 s after a change",
+            why=(
+                f"{_kind(file)} has no fine-grained timestamps: two changes in a row "
+                "can share one. A download of so young a file cannot be resumed."
+            ),
             advice=(
                 "Publish files by renaming them into place, with "
                 "ZC_RESPONSE_ETAG=change: another file has another inode.",
