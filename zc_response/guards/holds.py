@@ -232,12 +232,22 @@ class Hold:
         """Have the transfer fail; True if no more of the file can reach the client."""
         carrier, is_first = self.carrier, not self._failure
         self._failure = f"{_ABOUT} {reason}"
-        if carrier is None or not carrier.is_under_way():
+        if carrier is None or not self._is_on_its_way(carrier):
             return True
         is_cut = carrier.cut()
         if is_first:
             carrier.wake()
         return is_cut
+
+    def _is_on_its_way(self, carrier: Carrier) -> bool:
+        """True if the client may still get bytes of the file: those that the kernel
+        has, and those that a step is just about to queue."""
+        if not self._lock.acquire(blocking=False):
+            return True
+        try:
+            return carrier.is_under_way()
+        finally:
+            self.__exit__()
 
     # The end -----------------------------------------------------------------------
 
