@@ -20,7 +20,7 @@ from tests.kernel.test_files import LONG, ONE_WRITE
 from tests.live import eventually
 from tests.writers import OPEN, OVERWRITE, TRUNCATE, Writer
 from zc_response.errors import ChangedError, FileChangedError
-from zc_response.guards import COUNT, LEASE, SNAPSHOT, STAT, Hold, read_at_once
+from zc_response.guards import COUNT, LEASE, SNAPSHOT, STAT, Hold, holds, read_at_once
 from zc_response.guards.leases import leases
 from zc_response.kernel import copies, leases as kernel
 from zc_response.policy import Policy
@@ -142,17 +142,22 @@ def _no_lease(_fd: int, _thread: int) -> None:
     raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
-def test_only_who_has_to_compare_for_strict_may_have_to_wait(
+def test_who_has_a_lease_never_has_to_wait_for_a_writer(source: FileSource) -> None:
+    with holding(source, integrity="strict") as hold:
+        assert not hold.may_wait
+
+
+def test_without_a_lease_strict_may_have_to_wait_and_safe_for_a_young_file(
     source: FileSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with holding(source, integrity="strict") as hold:
-        assert not hold.may_wait
-    leases.close()
     monkeypatch.setattr(kernel, "take", _no_lease)
-    with holding(source) as hold:
-        assert not hold.may_wait
     with holding(source, integrity="strict") as hold:
         assert hold.may_wait
+    with holding(source) as hold:
+        assert hold.may_wait
+    monkeypatch.setattr(holds, "_YOUNG_NS", 0)
+    with holding(source) as hold:
+        assert not hold.may_wait
 
 
 # Comparing the facts ----------------------------------------------------------------
@@ -480,6 +485,14 @@ def test_strict_reads_in_one_go_only_with_a_lease(
     source: FileSource, refused: None
 ) -> None:
     assert read_at_once(source, "strict", reading(source)) is None
+
+
+def test_so_does_safe_as_long_as_a_write_may_be_under_way(
+    source: FileSource, refused: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write(2) has set the mtime before it changes the first byte."""
+    assert read_at_once(source, "safe", reading(source)) is None
+    monkeypatch.setattr(holds, "_YOUNG_NS", 0)
     assert read_at_once(source, "safe", reading(source)) == CONTENT[:10]
 
 
@@ -514,14 +527,14 @@ def test_a_look_does_not_wait_for_the_clock_where_the_clock_is_fine(
     """Else for the grain of the clock, in which a change would be hidden."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setattr("zc_response.guards.holds.GRAIN_NS", 10**12)
+    monkeypatch.setattr(holds, "grain_ns", lambda _filesystem: 10**12)
     with holding(source, integrity="strict") as hold:
         hold.read(0, 1)
         hold.read(1, 1)
     assert len(slept) == 1
     assert 0 < slept[0] <= 1000
 
-    monkeypatch.setattr("zc_response.guards.holds.GRAIN_NS", 0)
+    monkeypatch.setattr(holds, "grain_ns", lambda _filesystem: 0)
     with holding(source, integrity="strict") as hold:
         hold.read(0, 1)
     assert len(slept) == 1

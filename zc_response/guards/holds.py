@@ -2,8 +2,9 @@
 
 Without a lease the facts of the file are compared. For `safe` that is: size and mtime,
 between steps. It cannot see a write(2) that had set the mtime before we looked, and is
-still changing bytes. For `strict` each look therefore waits until no write is under
-way: facts, wait, read, wait, facts. Whoever changes bytes between the two waits has
+still changing bytes. For `strict`, and for `safe` when the mtime is young, each look at
+what is read therefore waits until no write is under way: facts, wait, read, wait,
+facts. Whoever changes bytes between the two waits has
 begun after the first facts, and so has set a new time before the second (a write counts
 as under way from before it sets the time: `kernel.files.wait_for_writes`). Stores to a
 mapping set no such time; only a lease knows of them, and is refused.
@@ -67,6 +68,7 @@ class Hold:
         "_is_open",
         "_is_settled",
         "_is_strict",
+        "_is_wary",
         "_lease",
         "_lock",
         "_status",
@@ -81,7 +83,8 @@ class Hold:
 
     def __init__(self, source: FileSource, policy: Policy) -> None:
         self._is_strict = policy.integrity == "strict"
-        self._is_settled = not self._is_strict
+        self._is_wary = self._is_strict or is_young(source)
+        self._is_settled = not self._is_wary
         self._lease: Lease | None = None
         self._status: os.stat_result | None = None
         self.budget = policy.break_budget
@@ -135,8 +138,8 @@ class Hold:
 
     @property
     def may_wait(self) -> bool:
-        """True if `read` and `check` may have to wait for a writer."""
-        return self._is_strict and self._status is not None
+        """True if `read` may have to wait for a writer."""
+        return self._is_wary and self._status is not None
 
     @property
     def compares(self) -> bool:
@@ -147,10 +150,7 @@ class Hold:
         """Raise ChangedError if what has been read until now may not be as promised."""
         self.check_failure()
         if self._status is not None:
-            fd = self.source.fileno()
-            if self._is_strict:
-                files.wait_for_writes(fd)
-            now = os.fstat(fd)
+            now = os.fstat(self.source.fileno())
             change = _change(self._status, now, self._is_strict)
             if change:
                 raise ChangedError(f"{self.source.path} {change} while it was sent")
@@ -172,8 +172,13 @@ class Hold:
             if not self._is_settled:
                 self._settle()
             data = self.source.read(offset, count)
-            self.check()
+            self._check_read()
         return data
+
+    def _check_read(self) -> None:
+        if self.may_wait:
+            files.wait_for_writes(self.source.fileno())
+        self.check()
 
     def __enter__(self) -> Hold:
         self._lock.acquire()
@@ -192,7 +197,7 @@ class Hold:
         young = self._status.st_mtime_ns + grain - time.time_ns()
         if 0 < young <= grain:
             time.sleep(young / 1e9)
-        self.check()
+        self._check_read()
         self._is_settled = True
 
     # When somebody waits to write ----------------------------------------------------
@@ -284,7 +289,7 @@ def read_at_once(
     """
     if integrity == "fast":
         return read()
-    if integrity == "safe":
+    if integrity == "safe" and not is_young(source):
         found = read()
         return found if source.is_unchanged() else None
     try:
@@ -297,6 +302,17 @@ def read_at_once(
     if lease.is_weak and not source.is_unchanged():
         return None
     return found if lease.is_held else None
+
+
+def is_young(source: FileSource) -> bool:
+    """True if the file was written to so lately that the write may still be under way.
+
+    A write(2) sets the mtime as it begins.
+    """
+    return time.time_ns() - source.facts.mtime_ns < _YOUNG_NS
+
+
+_YOUNG_NS: Final = 1_000_000_000
 
 
 def _change(before: os.stat_result, now: os.stat_result, is_strict: bool) -> str:
