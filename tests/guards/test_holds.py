@@ -476,6 +476,28 @@ def test_what_is_written_in_that_moment_is_not_good(source: FileSource) -> None:
     assert read_at_once(source, "fast", change) is not None
 
 
+def test_no_look_is_taken_that_may_have_to_wait(
+    source: FileSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a filesystem that asks a server or a daemon, from the event loop."""
+    source.facts = source.facts._replace(filesystem="fuse")
+
+    def fstat(_fd: int) -> os.stat_result:
+        raise AssertionError("a look was taken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fstat)
+        assert read_at_once(source, "safe", lambda: None) is None
+        assert read_at_once(source, "strict", lambda: None) is None
+        hold = Hold(source, Policy())
+        hold.begin()
+    with contextlib.closing(hold):
+        hold.check()
+        overwrite(source.path)
+        with pytest.raises(ChangedError):
+            hold.check()
+
+
 def test_strict_reads_in_one_go_only_with_a_lease(
     source: FileSource, refused: None
 ) -> None:
