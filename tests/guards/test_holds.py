@@ -20,7 +20,15 @@ from tests.kernel.test_files import LONG, ONE_WRITE
 from tests.live import eventually
 from tests.writers import OPEN, OVERWRITE, TRUNCATE, Writer
 from zc_response.errors import ChangedError, FileChangedError
-from zc_response.guards import COUNT, LEASE, SNAPSHOT, STAT, Hold, read_at_once
+from zc_response.guards import (
+    COUNT,
+    LEASE,
+    SNAPSHOT,
+    STAT,
+    Hold,
+    read_at_once,
+    snapshots,
+)
 from zc_response.guards.leases import leases
 from zc_response.kernel import copies, leases as kernel
 from zc_response.policy import Policy
@@ -349,6 +357,25 @@ def test_no_room_for_a_snapshot_is_cut_off_honestly(
             writer.go().seconds()
         with pytest.raises(ChangedError, match="there is no copy of the rest"):
             hold.check()
+
+
+def test_a_snapshot_that_is_closed_already_comes_too_late(
+    source: FileSource,
+) -> None:
+    """As when a disk thread has it ready just when the time is over."""
+    with holding(source) as hold:
+        lease = leases.lend(source)
+        assert not isinstance(lease, str)
+        lease.snapshot = snapshots.make(source, hold.needs(), 1 << 20, float("inf"))
+        assert lease.snapshot is not None
+        lease.snapshot.source.release()
+        lease.is_decided = True
+
+        assert hold.let_go(lease)
+        with pytest.raises(ChangedError, match="too late for a copy"):
+            hold.check()
+        assert hold.source is source
+        leases.leave(lease, hold)
 
 
 def test_while_a_step_is_being_taken_it_does_not_let_go(source: FileSource) -> None:

@@ -229,7 +229,12 @@ class Hold:
         if snapshot is None or not snapshot.covers(needs):
             self._failure = f"{_ABOUT} there is no copy of the rest"
             return
-        before, self.source = self.source, snapshot.source.retain()
+        try:
+            source = snapshot.source.retain()
+        except ValueError:  # closed: its lease was taken away in this moment
+            self._failure = f"{_ABOUT} it was too late for a copy of the rest"
+            return
+        before, self.source = self.source, source
         self.guard, self._status = SNAPSHOT, None
         before.release()
 
