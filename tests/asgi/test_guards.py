@@ -24,7 +24,8 @@ from tests.live import HOOKED, Server, eventually, serve
 from tests.writers import OVERWRITE, TRUNCATE, Writer
 from zc_response import Policy, Report
 from zc_response.asgi import Message, Scope, ZeroCopyMiddleware
-from zc_response.integrations.starlette import FileResponse
+from zc_response.guards.leases import leases as leases_of_process
+from zc_response.integrations.starlette import FileResponse, StaticFiles
 from zc_response.kernel import leases
 from zc_response.transmit import residency
 
@@ -135,6 +136,22 @@ def test_a_file_that_changes_all_the_time_is_503_and_come_again(
     assert answered.body == CONTENT[:1_000_003]
     assert "answering 503" in caplog.text
     assert not [r for r in caplog.records if r.levelname == "ERROR"]
+
+
+def test_a_static_file_that_changes_before_the_first_byte_gets_a_fresh_answer(
+    each_way: Serve, big: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file that is in use it is known already when the response is made."""
+    new = CONTENT[:1_000_000]
+    with each_way(StaticFiles(directory=big.parent)) as server:
+        with server.client() as client:
+            assert client.get(f"/{big.name}").body == BIG
+            eventually(lambda: not len(leases_of_process), "the end of the lease")
+            left = changing(monkeypatch, big, [new])
+            answer = client.get(f"/{big.name}")
+
+    assert left == []
+    assert (answer.status, answer.body) == (200, new)
 
 
 def test_a_small_file_that_changes_while_it_is_read_gets_a_fresh_answer(
