@@ -252,6 +252,17 @@ def test_strict_minds_a_change_whose_mtime_is_set_back(unleased: FileSource) -> 
             hold.check()
 
 
+def test_strict_minds_it_after_a_change_that_explains_an_earlier_ctime(
+    unleased: FileSource,
+) -> None:
+    with holding(unleased, integrity="strict") as hold:
+        os.chmod(unleased.path, 0o600)
+        hold.check()
+        set_back(unleased.path)
+        with pytest.raises(ChangedError, match="its mtime set back"):
+            hold.check()
+
+
 def test_safe_cannot_see_a_change_whose_mtime_is_set_back(unleased: FileSource) -> None:
     with holding(unleased) as hold:
         set_back(unleased.path)
@@ -333,6 +344,22 @@ def test_too_much_for_a_snapshot_is_cut_off_honestly(
                 writer.go().seconds()
             with pytest.raises(ChangedError, match="there is no copy of the rest"):
                 hold.read(0, 10)
+
+
+@without_clones
+def test_of_two_who_send_the_one_whose_rest_can_be_copied_goes_on(
+    disk: Disk, kind: str
+) -> None:
+    with opened(disk(kind) / "file") as source:
+        with (
+            holding(source, Rest(7, 100), snapshot_bytes=1000) as small,
+            holding(source, Rest(), snapshot_bytes=1000) as large,
+        ):
+            with Writer(source.path, OVERWRITE) as writer:
+                writer.go().seconds()
+            assert small.read(7, 93) == CONTENT[7:100]
+            with pytest.raises(ChangedError, match="there is no copy of the rest"):
+                large.read(0, 10)
 
 
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])
