@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from tests.guards import writer
 from tests.guards.writer import new_content
-from tests.live import Client
+from tests.live import PATIENCE, Client
 
 SIZE: Final = 2 << 20  # more than the buffers of a client that reads nothing
 RECEIVE_BUFFER: Final = 16384
@@ -37,6 +37,7 @@ _OLD_BYTES: Final = bytes(range(1, 128))  # 127 of them: no page begins like ano
 _FIONREAD: Final = 0x541B
 _QUIET: Final = 0.05  # seconds without a new byte: the sender has stopped
 _PIECE: Final = 4096
+_MOST_AT_ONCE: Final = 1 << 18
 LONGEST_WAIT: Final = 15.0
 """Seconds that a writer is waited for; the kernel itself would let it go after 45."""
 
@@ -48,14 +49,12 @@ def old_content(size: int) -> bytes:
 
 
 class Group(Enum):
-    """How scenarios differ in who can tell of them."""
+    """How scenarios differ in what tells of them."""
 
-    OPENS = "It is opened, or truncated by name, while it is sent"
-    """A lease tells."""
-    TELLS = "A lease is refused, or does not see it; the file's facts tell"
-    """Its size, its mtime, or for `strict` its ctime."""
-    BACKDATED = "The same, and the mtime is set back"
-    HIDDEN = "Nothing tells"
+    OPENS = "A lease tells: it is opened, or truncated by name, while it is sent"
+    TELLS = "Its size or mtime tells: a lease is refused, or does not see it"
+    BACKDATED = "Its ctime alone tells"
+    HIDDEN = "Nothing tells, or not for sure"
     HARMLESS = "Its bytes stay as they are"
 
 
@@ -97,12 +96,14 @@ SCENARIOS: Final = (
     ),
     *_all(
         Group.BACKDATED,
-        overwrite_old_backdated="overwrite in place, open since before the request",
+        overwrite_old_backdated="overwrite, open since before; set the mtime back",
     ),
     *_all(
         Group.HIDDEN,
-        overwrite_old_disguised="the same, and then chmod it as well",
-        store_again="store to a mapping, and to pages of it stored to before",
+        overwrite_old_disguised=(
+            "overwrite, open since before; set the mtime back; chmod"
+        ),
+        store_again="store to pages of such a mapping that were stored to before",
     ),
     *_all(
         Group.HARMLESS,
@@ -235,7 +236,10 @@ class _Writing:
         self._process = process
 
     def go(self) -> None:
-        self._say()
+        """Give the word."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
 
     def wait(self, seconds: float) -> None:
         """Until it is done, or for so long."""
@@ -249,16 +253,11 @@ class _Writing:
         told: dict[str, Any] = json.loads(self._process.stdout.readline())
         return told
 
-    def _say(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-
 
 @contextlib.contextmanager
 def _writer(deed: str, path: Path) -> Iterator[_Writing]:
     """A writer that has done what it does before the request."""
-    command = [sys.executable, "-I", writer.__file__, deed, str(path)]
+    command = [sys.executable, "-IS", writer.__file__, deed, str(path)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
@@ -272,7 +271,7 @@ def _writer(deed: str, path: Path) -> Iterator[_Writing]:
 def _take(sock: socket.socket, count: int) -> bytes:
     parts = bytearray()
     while len(parts) < count:
-        data = sock.recv(count - len(parts))
+        data = sock.recv(min(count - len(parts), _MOST_AT_ONCE))
         assert data, f"the answer ended too early: {bytes(parts)!r}"
         parts += data
     return bytes(parts)
@@ -282,7 +281,7 @@ def _take_all(sock: socket.socket) -> tuple[bytes, bool]:
     """All that comes until the end, and whether that was an abrupt one."""
     parts = bytearray()
     try:
-        while data := sock.recv(1 << 18):
+        while data := sock.recv(_MOST_AT_ONCE):
             parts += data
     except ConnectionResetError:
         return bytes(parts), True
@@ -291,8 +290,10 @@ def _take_all(sock: socket.socket) -> tuple[bytes, bool]:
 
 def _until_it_stalls(sock: socket.socket, port: int) -> int:
     """Wait until no more comes; how many bytes the kernel holds by then."""
-    held, quiet_since = 0, time.monotonic()
+    held = 0
+    began = quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < _QUIET:
+        assert time.monotonic() - began < PATIENCE, "nothing comes, or no end of it"
         time.sleep(0.01)
         now = _unread(sock) + _queued(port, sock.getsockname()[1])
         if now != held or not now:

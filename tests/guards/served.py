@@ -9,6 +9,7 @@ it is asked to.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -17,14 +18,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.live import HOOKED, Client, serve
+from tests.live import HOOKED, Client, eventually, serve
 from zc_response import Policy, Report, add_listener, remove_listener
 from zc_response.integrations.starlette import FileResponse
 
@@ -143,3 +144,15 @@ def _drop_rights(port: int, directory: Path, process: subprocess.Popen[bytes]) -
                 assert process.poll() is None, "the server has ended"
                 assert time.monotonic() < deadline, "the server does not answer"
                 time.sleep(0.05)
+
+
+def last_report(port: int) -> dict[str, Any]:
+    """What the server tells of the last body that it has sent, once it is through."""
+
+    def ask() -> Any:
+        with Client(port) as client:
+            return json.loads(client.get("/report").body)
+
+    eventually(lambda: ask() is not None, "a report")
+    report: dict[str, Any] = ask()
+    return report
