@@ -121,13 +121,13 @@ def test_stores_to_pages_stored_to_before_are_hidden_also_from_strict(
     assert result.outcome is Outcome.MIXED
 
 
-def test_a_write_can_be_hidden_from_strict_by_a_chmod_and_an_old_mtime(
+def test_no_write_is_hidden_from_strict_by_a_chmod_and_an_old_mtime(
     disk: Disk,
 ) -> None:
-    """If the writer was there before us: the chmod explains the new ctime."""
+    """Though the writer was there before us, and there is no lease."""
     result = play_one(disk("ext4"), "strict", "overwrite_old_disguised")
 
-    assert result.outcome is Outcome.MIXED
+    assert result.outcome is Outcome.CUT
 
 
 # safe ---------------------------------------------------------------------------------
@@ -238,12 +238,12 @@ def test_what_leaves_the_bytes_alone_harms_nobody(disk: Disk, integrity: str) ->
 @needs_root
 @pytest.mark.parametrize(
     ("integrity", "suspicious"),
-    [("safe", {"touch"}), ("strict", {"touch", "rename_away"})],
+    [("safe", {"touch"}), ("strict", {"touch", "rename_away", "link", "chmod"})],
 )
 def test_without_a_lease_new_times_alone_are_suspicious(
     disk: Disk, integrity: str, suspicious: set[str]
 ) -> None:
-    """A rename sets the ctime and no more, as a write does whose mtime was set back."""
+    """Renaming sets the ctime alone, as does a write whose mtime has been set back."""
     results = play(disk("ext4"), integrity, Group.HARMLESS, serve=served_by_nobody)
 
     assert unlike(results, Outcome.OLD).keys() == suspicious
