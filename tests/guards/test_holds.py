@@ -281,6 +281,17 @@ def test_strict_minds_it_also_after_the_file_has_lost_a_name(
             hold.check()
 
 
+def test_safe_sees_a_change_of_size_though_the_mtime_is_set_back(
+    unleased: FileSource,
+) -> None:
+    times = os.stat(unleased.path)
+    with holding(unleased) as hold:
+        os.truncate(unleased.path, 10)
+        os.utime(unleased.path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        with pytest.raises(ChangedError, match="changed from 65536 to 10 bytes"):
+            hold.check()
+
+
 def test_safe_cannot_see_a_change_whose_mtime_is_set_back(unleased: FileSource) -> None:
     with holding(unleased) as hold:
         set_back(unleased.path)

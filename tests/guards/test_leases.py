@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -517,16 +518,22 @@ _FORKING = ("-W", "ignore::DeprecationWarning")  # where there are threads
 
 
 def run(code: str, *arguments: object) -> str:
-    """What a Python program prints that must end well."""
-    done = subprocess.run(
+    """What a Python program prints that must end well; no child outlives it."""
+    process = subprocess.Popen(
         [sys.executable, *_FORKING, "-c", code, *map(str, arguments)],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=2 * PATIENCE,
-        check=False,
+        start_new_session=True,
     )
-    assert (done.stderr, done.returncode) == ("", 0), done.stdout
-    return done.stdout
+    try:
+        output, errors = process.communicate(timeout=2 * PATIENCE)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert (errors, process.returncode) == ("", 0), output
+    return output
 
 
 COMMON = """
