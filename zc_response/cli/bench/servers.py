@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -144,14 +144,9 @@ class Uvicorn:
     factory: str
     http: str = "httptools"
     loop: str = "uvloop"
-    zero_copy: bool = True
-    """False has zc_response copy every body."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Settings of zc_response that are not its defaults."""
     prefix: str = "/"
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The switch of zero copy, where it is off."""
-        return {} if self.zero_copy else {"ZC_RESPONSE_ZERO_COPY": "0"}
 
     def check(self) -> None:
         """Raise MissingError, with advice, if a library is not installed."""
