@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.cli.test_clients import answering
-from zc_response.cli.bench import disks, reader
+from zc_response.cli.bench import disks, reader, relay
 from zc_response.cli.bench.reader import (
     Connection,
     DesyncError,
@@ -283,6 +283,15 @@ def test_strict_never_sends_a_mixture(tmp_path: Path, kind: str | None) -> None:
         assert values["whole"] + values["partial"] > 0.9 * values["responses"]
         assert values["states"] > 50
         assert values["changes"] > 50
+
+
+def test_strict_never_sends_a_mixture_to_another_host(tmp_path: Path) -> None:
+    if missing := relay.why_not():
+        pytest.skip(f"no other host here: {missing}")
+    options = ("--stacks=httptools-uvloop", "--responses=3000", "--remote")
+    (values,) = churn(tmp_path, *options)
+    assert values["mixtures"] + values["stale"] + values["desyncs"] == 0
+    assert values["states"] > 50
 
 
 def test_without_a_guard_mixtures_are_found(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ General layout; each module knows only those above it:
     probe.py          a helper: quick requests, and their latencies
     swarm.py          a helper: many downloads at once
     holders.py        a helper: clients that read nothing
+    relay.py          a process: another host, and the line to it
     states.py         what files that are written to have been like, in shared memory
     scribe.py         a helper: writes to a file in all the ways that people do
     reader.py         a helper: clients that check every byte of such files

@@ -59,9 +59,8 @@ class Churn:
     seconds: float
     sizes: Sequence[int]
     integrity: str
-    host: str = "127.0.0.1"
     inside: Sequence[str] = field(default_factory=tuple)
-    """A command that clients are run by: on another host, so to speak."""
+    """A command that clients are run by: on another host."""
 
 
 def stack_candidates(names: Sequence[str], integrity: str) -> list[Candidate]:
@@ -85,7 +84,7 @@ def measure_churn(
 ) -> None:
     """Add to `record` what clients got of files that are written to."""
     check_sizes(churn.sizes)
-    place = f"{churn.integrity}, {filesystem}"
+    place = ", ".join([churn.integrity, filesystem, *(["remote"] * bool(churn.inside))])
     run = functools.partial(_measure, bench, record, churn)
     measure_each(bench, record, candidates, 1, place, run)
 
@@ -157,7 +156,7 @@ class _Run:
         churn = self._churn
         return [
             Reading(
-                host=churn.host,
+                host=self._server.host,
                 port=self._server.port,
                 manner=manner,
                 paths=[self._server.path(name) for name in self._names],
@@ -171,12 +170,11 @@ class _Run:
 
     def _warm_up(self) -> None:
         """Ask once for each file: the server keeps them open from then on."""
-        with (
-            explained(),
-            closing(Connection(self._server.port, PATIENCE)) as connection,
-        ):
+        server = self._server
+        making = Connection(server.port, PATIENCE, server.host)
+        with explained(), closing(making) as connection:
             for name, size in zip(self._names, self._churn.sizes, strict=True):
-                connection.get(self._server.path(name), size)
+                connection.get(server.path(name), size)
 
     def _wait(self, readers: Sequence[Helper]) -> float:
         """Wait until there are enough responses, and end the clients."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from zc_response.cli.bench import disks, plots
+from zc_response.cli.bench import disks, plots, relay
 from zc_response.cli.bench.candidates import (
     CANDIDATES,
     DEFAULT,
@@ -55,6 +55,8 @@ from zc_response.cli.bench.writers import Writers, level_candidates, measure_wri
 PAGE: Final = "report.html"
 WRITTEN: Final = ("ext4", "xfs", "btrfs", "tmpfs", "overlay")
 """Filesystems with leases."""
+FAR_SECONDS: Final = 100_000.0
+"""The most that a connection to another host may last: the longest churn."""
 ROOM: Final = 512 * MIB
 """A disk of that size, which is sparse, suits every filesystem."""
 
@@ -194,11 +196,14 @@ def churn(
     integrity: str,
     sizes: Sequence[int],
     filesystem: str | None,
+    remote: bool,
 ) -> int:
     """Count what clients get of files that are written to."""
     missing = filesystem and disks.why_not(filesystem, slow=False)
     if missing:
         raise BenchmarkError(f"{filesystem}: {missing}")
+    if remote and (missing := relay.why_not()):
+        raise BenchmarkError(f"--remote: {missing}")
     setup = Churn(
         responses=-(-responses // len(stacks)),
         seconds=seconds / len(stacks),
@@ -210,9 +215,12 @@ def churn(
     record = _record("churn", chosen, settings, common)
 
     def measure(bench: Bench) -> None:
-        with _place(bench, filesystem, common.directory, sum(sizes)) as (there, name):
+        with (
+            _place(bench, filesystem, common.directory, sum(sizes)) as (there, name),
+            _far_away(there, setup, remote) as (server_side, client_side),
+        ):
             _make_files(there, [TINY])
-            measure_churn(there, record, chosen, setup, name)
+            measure_churn(server_side, record, chosen, client_side, name)
 
     return _measure(common, record, len(chosen), measure)
 
@@ -257,6 +265,18 @@ def writers(
 
     turns = (rounds + 1) * len(chosen) * len(kinds)
     return _measure(common, record, turns, measure)
+
+
+@contextmanager
+def _far_away(
+    bench: Bench, churn: Churn, wanted: bool
+) -> Iterator[tuple[Bench, Churn]]:
+    """Both with the clients on another host, if that is wanted."""
+    if not wanted:
+        yield bench, churn
+        return
+    with relay.remote(FAR_SECONDS) as there:
+        yield replace(bench, host=there.host), replace(churn, inside=there.inside)
 
 
 @contextmanager

@@ -27,7 +27,8 @@ READY: Final = "ready"
 class Helper:
     """The process of one module. Close it.
 
-    `inside` is a command that the process is run by: nsenter, for one.
+    `inside` is a command that the process is run by: nsenter, for one. The descriptors
+    that it is to `keep` have the same numbers there.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Helper:
         request: dict[str, Any],
         patience: float,
         inside: Sequence[str] = (),
+        keep: Sequence[int] = (),
     ) -> None:
         self._patience = patience
         self._process = subprocess.Popen(
@@ -44,6 +46,7 @@ class Helper:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=keep,
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -53,6 +56,11 @@ class Helper:
         for line in _pipe(self._process.stdout):
             self._lines.put(line)
         self._lines.put("")
+
+    @property
+    def pid(self) -> int:
+        """Its process id, or that of the command it is run by."""
+        return self._process.pid
 
     def wait_until_ready(self) -> None:
         """Wait for its word that all is ready."""

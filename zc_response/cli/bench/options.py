@@ -304,6 +304,7 @@ def stalled(common: Common, *, stalled: int, **options: Any) -> int:
     metavar="NAME",
     help="Of ext4, xfs, btrfs, tmpfs and overlay.  [default: that of --directory]",
 )
+@click.option("--remote", is_flag=True, help="Clients on another host, behind TUN.")
 @own_scenario
 def churn(common: Common, **options: Any) -> int:
     """What clients get of files that others write to: is any of it a mixture?
