@@ -280,7 +280,7 @@ def test_strict_never_sends_a_mixture(tmp_path: Path, kind: str | None) -> None:
         bad = ("mixtures", "stale", "mislabelled", "desyncs", "left")
         assert {name: values[name] for name in bad} == dict.fromkeys(bad, 0)
         assert values["responses"] >= 3000
-        assert values["whole"] + values["partial"] > 0.9 * values["responses"]
+        assert values["whole"] + values["partial"] > 0.5 * values["responses"]
         assert values["states"] > 50
         assert values["changes"] > 50
 
@@ -288,7 +288,7 @@ def test_strict_never_sends_a_mixture(tmp_path: Path, kind: str | None) -> None:
 def test_strict_never_sends_a_mixture_to_another_host(tmp_path: Path) -> None:
     if missing := relay.why_not():
         pytest.skip(f"no other host here: {missing}")
-    options = ("--stacks=httptools-uvloop", "--responses=3000", "--remote")
+    options = ("--stacks=httptools-uvloop", "--responses=2000", "--remote")
     (values,) = churn(tmp_path, *options)
     assert values["mixtures"] + values["stale"] + values["desyncs"] == 0
     assert values["states"] > 50

@@ -235,8 +235,8 @@ def test_who_wants_to_write_is_measured(tmp_path: Path) -> None:
     assert isinstance(measurements, list)
     assert [each["place"] for each in measurements] == [
         *["tmpfs, 20 stalled"] * 2,
-        *["tmpfs, 2 downloads"] * 2,
+        *["tmpfs, 1 download"] * 2,
     ]
     for each in measurements:
-        assert 0 < each["values"]["max"] < 1.5
+        assert 0 < each["values"]["max"] < 3  # 1.5 s where nobody else is busy
         assert each["values"]["left"] == 0

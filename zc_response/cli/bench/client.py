@@ -51,6 +51,7 @@ class Request:
     """No connection makes more requests than this."""
     patience: float
     """How many seconds the server may say nothing."""
+    host: str = LOOPBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,12 +218,17 @@ def repeat(connection: Connection, request: Request, deadline: float) -> int:
     return count
 
 
+def connect(request: Request) -> Connection:
+    """A connection for a request."""
+    return Connection(request.port, request.patience, request.host)
+
+
 def run(request: Request, wait: Callable[[], object]) -> Traffic:
     """Connect and warm up, call `wait`, then ask on all connections at once."""
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(request.connections))
         connections = [
-            stack.enter_context(closing(Connection(request.port, request.patience)))
+            stack.enter_context(closing(connect(request)))
             for _ in range(request.connections)
         ]
         if request.warm_up:

@@ -202,8 +202,7 @@ def churn(
     missing = filesystem and disks.why_not(filesystem, slow=False)
     if missing:
         raise BenchmarkError(f"{filesystem}: {missing}")
-    if remote and (missing := relay.why_not()):
-        raise BenchmarkError(f"--remote: {missing}")
+    _check_remote(remote)
     setup = Churn(
         responses=-(-responses // len(stacks)),
         seconds=seconds / len(stacks),
@@ -217,10 +216,11 @@ def churn(
     def measure(bench: Bench) -> None:
         with (
             _place(bench, filesystem, common.directory, sum(sizes)) as (there, name),
-            _far_away(there, setup, remote) as (server_side, client_side),
+            _far_away(there, remote) as (server_side, inside),
         ):
             _make_files(there, [TINY])
-            measure_churn(server_side, record, chosen, client_side, name)
+            far = replace(setup, inside=inside)
+            measure_churn(server_side, record, chosen, far, name)
 
     return _measure(common, record, len(chosen), measure)
 
@@ -230,53 +230,56 @@ def writers(
     *,
     stalled: int,
     downloads: int,
-    rate: float,
     levels: Sequence[str],
     filesystems: Sequence[str] | None,
     size: int,
     seconds: float,
     rounds: int,
+    remote: bool,
 ) -> int:
     """Measure how long a writer waits for a file that is being sent."""
     kinds: Sequence[str | None] = (None,)  # the directory, where no disk can be made
     if filesystems or any(not disks.why_not(each, slow=False) for each in WRITTEN):
         kinds = _usable(filesystems, WRITTEN, slow=False)
+    _check_remote(remote)
     chosen = level_candidates(levels)
     setup = Writers(
         stalled=stalled,
         downloads=downloads,
-        rate=int(rate),
         size=size,
         seconds=seconds,
         rounds=rounds,
     )
-    settings = {
-        "file": format_size(size),
-        "MB/s of each download": rate / 1e6,
-        "rounds": rounds,
-    }
+    settings = {"file": format_size(size), "rounds": rounds}
     record = _record("writers", chosen, settings, common)
 
     def measure(bench: Bench) -> None:
         for kind in kinds:
-            with _place(bench, kind, common.directory, size) as (there, name):
+            with (
+                _place(bench, kind, common.directory, size) as (there, name),
+                _far_away(there, remote) as (server_side, inside),
+            ):
                 _make_files(there, [TINY, size])
-                measure_writers(there, record, chosen, setup, name)
+                far = replace(setup, inside=inside)
+                measure_writers(server_side, record, chosen, far, name)
 
     turns = (rounds + 1) * len(chosen) * len(kinds)
     return _measure(common, record, turns, measure)
 
 
 @contextmanager
-def _far_away(
-    bench: Bench, churn: Churn, wanted: bool
-) -> Iterator[tuple[Bench, Churn]]:
-    """Both with the clients on another host, if that is wanted."""
+def _far_away(bench: Bench, wanted: bool) -> Iterator[tuple[Bench, Sequence[str]]]:
+    """The bench, and what clients are run by: on another host, if that is wanted."""
     if not wanted:
-        yield bench, churn
+        yield bench, ()
         return
     with relay.remote(FAR_SECONDS) as there:
-        yield replace(bench, host=there.host), replace(churn, inside=there.inside)
+        yield replace(bench, host=there.host), there.inside
+
+
+def _check_remote(wanted: bool) -> None:
+    if wanted and (missing := relay.why_not()):
+        raise BenchmarkError(f"--remote: {missing}")
 
 
 @contextmanager

@@ -102,6 +102,7 @@ class Discard:
             warm_up=self.warm_up,
             limit=LIMIT,
             patience=PATIENCE,
+            host=target.host,
         )
 
 

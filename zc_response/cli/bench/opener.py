@@ -17,9 +17,9 @@ from zc_response.cli.bench.client import explained
 from zc_response.cli.bench.helper import Helper, play, wait_for_go
 from zc_response.cli.bench.load import PATIENCE
 
-PAUSES: Final = (0.4, 0.8)
-"""Seconds between two openings, at least and at most: quick downloads that the last one
-sent on from a snapshot are over by then."""
+PAUSES: Final = (0.05, 0.25)
+"""Seconds between two openings, at least and at most. A download that the last one has
+sent on from a snapshot is mostly over by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

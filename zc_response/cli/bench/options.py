@@ -91,6 +91,10 @@ integrity_option = click.option(
     help="What the servers promise.",
 )
 
+remote_option = click.option(
+    "--remote", is_flag=True, help="Clients on another host, behind a TUN device."
+)
+
 
 # What all scenarios share ----------------------------------------------------------
 
@@ -304,7 +308,7 @@ def stalled(common: Common, *, stalled: int, **options: Any) -> int:
     metavar="NAME",
     help="Of ext4, xfs, btrfs, tmpfs and overlay.  [default: that of --directory]",
 )
-@click.option("--remote", is_flag=True, help="Clients on another host, behind TUN.")
+@remote_option
 @own_scenario
 def churn(common: Common, **options: Any) -> int:
     """What clients get of files that others write to: is any of it a mixture?
@@ -317,8 +321,7 @@ def churn(common: Common, **options: Any) -> int:
 
 @bench.command()
 @number_option("--stalled", 1000, 1, 100_000, "How many clients that read nothing.")
-@number_option("--downloads", 2, 1, 1000, "How many clients that take what comes.")
-@number_option("--rate", 200.0, 0.1, 10_000.0, "MB/s that each of these is sent at.")
+@number_option("--downloads", 1, 1, 1000, "How many clients that take what comes.")
 @click.option(
     "--levels",
     callback=_names,
@@ -336,13 +339,14 @@ def churn(common: Common, **options: Any) -> int:
 @size_option("--size", 64 * MIB, "The size of the file.")
 @number_option("--seconds", 20.0, 0.1, 600.0, "How long it is opened amid downloads.")
 @number_option("--rounds", 3, 1, 1000, "How often it is opened amid stalled clients.")
+@remote_option
 @own_scenario
-def writers(common: Common, *, rate: float, **options: Any) -> int:
+def writers(common: Common, **options: Any) -> int:
     """How long somebody waits who opens a file for writing that is being sent.
 
     Makes a disk of each filesystem as root; else there is only --directory.
     """
-    return commands.writers(common, rate=rate * 1e6, **options)
+    return commands.writers(common, **options)
 
 
 @bench.command(name="all")

@@ -1,7 +1,7 @@
 """How long does somebody wait who opens a file for writing that is being sent?
 
 Twice: amid many clients that read nothing, so that the kernel holds what they were sent
-for as long as they like; and amid a few downloads whose clients take all that comes.
+for as long as they like; and amid downloads whose clients take all that comes.
 Then, whether the server gets back what those clients held.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from zc_response.cli.bench.candidates import Candidate, ours
@@ -45,11 +45,11 @@ class Writers:
 
     stalled: int
     downloads: int
-    rate: int
-    """Bytes a second that each download is sent at."""
     size: int
     seconds: float
     rounds: int
+    inside: Sequence[str] = field(default_factory=tuple)
+    """A command that clients are run by: on another host."""
 
 
 def level_candidates(names: Sequence[str]) -> list[Candidate]:
@@ -72,11 +72,14 @@ def measure_writers(
     filesystem: str,
 ) -> None:
     """Add to `record` how long a writer waits on one filesystem."""
+    if writers.inside:
+        filesystem += ", remote"
     with many_descriptors(wanted_descriptors(writers.stalled)):
         place = f"{filesystem}, {writers.stalled:,} stalled"
         measure = functools.partial(_amid_stalled, bench, writers)
         measure_each(bench, record, candidates, writers.rounds, place, measure)
-    place = f"{filesystem}, {writers.downloads} downloads"
+    plural = "s" if writers.downloads > 1 else ""
+    place = f"{filesystem}, {writers.downloads} download{plural}"
     measure = functools.partial(_amid_downloads, bench, writers)
     measure_each(bench, record, candidates, 1, place, measure)
 
@@ -92,7 +95,7 @@ def _amid_stalled(
             clients=writers.stalled,
             seconds=writers.stalled * CONNECTING,
         )
-        with closing(stall.helper()) as clients:
+        with closing(stall.helper(writers.inside)) as clients:
             clients.wait_until_ready()
             settle(tcp_memory)
             waits = _open(bench, writers.size, 0)
@@ -106,15 +109,14 @@ def _amid_downloads(
     bench: Bench, writers: Writers, candidate: Candidate, number: int
 ) -> dict[str, float]:
     """Open the file again and again, amid clients that take what comes."""
-    paced = _paced(candidate, writers.rate)
-    with bench.warm(paced) as server, blaming(server):
+    with bench.warm(candidate) as server, blaming(server):
         before = _ready(bench, server, writers.size)
         swarm = Swarm(
             target=bench.target(server, writers.size),
             downloads=writers.downloads,
             seconds=writers.seconds + SPARE_SECONDS,
         )
-        with closing(swarm.helper()) as clients:
+        with closing(swarm.helper(writers.inside)) as clients:
             clients.wait_until_ready()
             clients.go()
             waits = _open(bench, writers.size, writers.seconds)
@@ -130,11 +132,6 @@ def _ready(bench: Bench, server: Server, size: int) -> int:
     target = bench.target(server, size)
     Discard(seconds=0, warm_up=False, slowest=1e6).run(target, Meter(server.pid))
     return descriptors(server.pid)
-
-
-def _paced(candidate: Candidate, rate: int) -> Candidate:
-    environment = {**candidate.software.environment, "ZC_RESPONSE_MAX_RATE": str(rate)}
-    return replace(candidate, software=ours(**environment))
 
 
 def _open(bench: Bench, size: int, seconds: float) -> list[float]:
