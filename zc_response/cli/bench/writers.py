@@ -8,6 +8,7 @@ Then, whether the server gets back what those clients held.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -37,6 +38,9 @@ LEVELS: Final = ("safe", "strict")
 """The levels of integrity that take a lease."""
 SPARE_SECONDS: Final = 1.0
 """How much longer than the writer the downloads go on."""
+
+CUT_WITHIN: Final = 1.0
+"""Seconds after the opening in which clients learn that they have been cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,7 @@ def _amid_stalled(
             clients.wait_until_ready()
             settle(tcp_memory)
             waits = _open(bench, writers.size, 0)
+            time.sleep(CUT_WITHIN)
             clients.go()
             left = clients.result()
         values = _summary(waits, writers.stalled, left["answered"])
