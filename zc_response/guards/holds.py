@@ -300,15 +300,15 @@ def read_at_once(
     """
     if integrity == "fast":
         return read()
-    if integrity == "safe" and not is_young(source):
-        found = read()
-        return found if found is not None and source.is_unchanged() else None
     try:
         lease = leases.lend(source)
     except FileChangedError:
         return None
     if isinstance(lease, str):
-        return None
+        if integrity == "strict" or is_young(source):
+            return None
+        found = read()
+        return found if found is not None and source.is_unchanged() else None
     found = read()
     if lease.is_weak and not source.is_unchanged():
         return None

@@ -64,6 +64,11 @@ REFUSALS: Final = {
 """Why the kernel refuses a lease."""
 
 
+_LASTING: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL))
+"""What will be said again as long as the file is open."""
+_REFUSAL: Final = object()  # its place in a source's memo
+
+
 class State(Enum):
     """Where a lease is in its life."""
 
@@ -193,6 +198,9 @@ class Leases:
                 self.leave(lease, user)
 
     def _take(self, source: FileSource) -> Lease | str:
+        known: str | None = source.memo.get(_REFUSAL)
+        if known is not None:
+            return known
         filesystem = source.facts.filesystem
         if filesystem not in TRUSTED and filesystem not in WEAK:
             return f"leases of {filesystem} are not to be trusted"
@@ -205,7 +213,10 @@ class Leases:
         try:
             kernel.take(fd, keeper)
         except OSError as exc:
-            return REFUSALS.get(exc.errno or 0) or f"refused: {exc.strerror}"
+            reason = REFUSALS.get(exc.errno or 0) or f"refused: {exc.strerror}"
+            if exc.errno in _LASTING:
+                source.remember(_REFUSAL, reason)
+            return reason
         if not source.facts.are_still(os.fstat(fd)):
             kernel.give_back(fd)
             raise FileChangedError.of(source.path)
