@@ -300,11 +300,8 @@ def read_at_once(
     """
     if integrity == "fast":
         return read()
-    try:
-        lease = leases.lend(source)
-    except FileChangedError:
-        return None
-    if isinstance(lease, str):
+    lease = _lent(source)
+    if lease is None:
         if integrity == "strict" or is_young(source):
             return None
         found = read()
@@ -312,7 +309,15 @@ def read_at_once(
     found = read()
     if lease.is_weak and not source.is_unchanged():
         return None
-    return found if lease.is_held else None
+    return found if lease.state is State.HELD else None
+
+
+def _lent(source: FileSource) -> Lease | None:
+    try:
+        lease = leases.lend(source)
+    except FileChangedError:
+        return None
+    return None if isinstance(lease, str) else lease
 
 
 def is_young(source: FileSource) -> bool:

@@ -66,7 +66,8 @@ REFUSALS: Final = {
 
 _LASTING: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL))
 """What will be said again as long as the file is open."""
-_REFUSAL: Final = object()  # its place in a source's memo
+_REFUSAL: Final = object()  # their places in a source's memo
+_LEASE: Final = object()
 
 
 class State(Enum):
@@ -75,6 +76,9 @@ class State(Enum):
     HELD = auto()
     BREAKING = auto()
     OVER = auto()
+
+
+_HELD: Final = State.HELD
 
 
 class User(Protocol):
@@ -159,6 +163,10 @@ class Leases:
     def lend(self, source: FileSource) -> Lease | str:
         """The lease on a file, for a moment in which `is_held` is asked again; or why
         there is none. Raises FileChangedError if the file is not as it was opened."""
+        known: Lease | None = source.memo.get(_LEASE)
+        if known is not None and known.state is _HELD:
+            known.used_at = time.monotonic()
+            return known
         with self._lock:
             lease = self._leases.get(source.fileno()) or self._take(source)
             if isinstance(lease, str):
@@ -221,6 +229,7 @@ class Leases:
             kernel.give_back(fd)
             raise FileChangedError.of(source.path)
         lease = self._leases[fd] = Lease(source)
+        source.remember(_LEASE, lease)
         return lease
 
     def _keeper_thread(self) -> int | str:
