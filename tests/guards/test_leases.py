@@ -342,11 +342,23 @@ def test_a_signal_that_stands_for_any_is_looked_up(
 
 
 def test_a_signal_about_a_number_that_has_no_lease_does_no_harm(
-    source: FileSource,
+    source: FileSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told = threading.Event()
+
+    def wait(breaks: kernel.Breaks, seconds: float) -> list[int | None] | None:
+        if told.is_set():
+            return real(breaks, seconds)
+        told.set()
+        return [source.fileno(), 12345, -1]
+
+    real = kernel.Breaks.wait
+    monkeypatch.setattr(kernel.Breaks, "wait", wait)
     lease = joined(source, User())
-    leases.heard([source.fileno(), 12345, -1])
+    assert told.wait(PATIENCE)
+    looked = leases.look_around()
     assert lease.is_held
+    assert looked == module.LOOK_SECONDS
 
 
 def dying(monkeypatch: pytest.MonkeyPatch) -> threading.Event:

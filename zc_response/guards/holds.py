@@ -4,10 +4,10 @@ Without a lease the facts of the file are compared. For `safe` that is: size and
 between steps. It cannot see a write(2) that had set the mtime before we looked, and is
 still changing bytes. For `strict`, and for `safe` when the mtime is young, each look at
 what is read therefore waits until no write is under way: facts, wait, read, wait,
-facts. Whoever changes bytes between the two waits has
-begun after the first facts, and so has set a new time before the second (a write counts
-as under way from before it sets the time: `kernel.files.wait_for_writes`). Stores to a
-mapping set no such time; only a lease knows of them, and is refused.
+facts. Whoever changes bytes between the two waits has begun after the first facts, and
+so has set a new time before the second (a write counts as under way from before it sets
+the time: `kernel.files.wait_for_writes`). Stores to a mapping set no such time; only a
+lease knows of them, and is refused.
 """
 
 from __future__ import annotations

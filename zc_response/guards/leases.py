@@ -78,9 +78,6 @@ class State(Enum):
     OVER = auto()
 
 
-_HELD: Final = State.HELD
-
-
 class User(Protocol):
     """Who sends from a leased file. Its methods are called in any thread."""
 
@@ -164,7 +161,7 @@ class Leases:
         """The lease on a file, for a moment in which `is_held` is asked again; or why
         there is none. Raises FileChangedError if the file is not as it was opened."""
         known: Lease | None = source.memo.get(_LEASE)
-        if known is not None and known.state is _HELD:
+        if known is not None and known.state is State.HELD:
             known.used_at = time.monotonic()
             return known
         with self._lock:
@@ -252,16 +249,6 @@ class Leases:
             return reason
 
     # What the keeper calls ----------------------------------------------------------
-
-    def heard(self, broken: Iterable[int | None]) -> None:
-        """Leases are being broken: of these descriptors, or (None) of any."""
-        with self._lock:
-            suspects: set[Lease] = set()
-            for fd in broken:
-                found = self._leases.values() if fd is None else [self._leases.get(fd)]
-                suspects.update(lease for lease in found if lease is not None)
-            over = [lease for lease in suspects if self._is_over_when_broken(lease)]
-        _close(over)
 
     def look_around(self) -> float | None:
         """Do what is due; seconds until the next time, None if the keeper can go."""

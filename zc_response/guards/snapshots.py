@@ -68,7 +68,7 @@ def make(
 def reflink(source: FileSource) -> FileSource:
     """A copy of the whole file on its own filesystem. Raises OSError if it has none."""
     refusal: OSError | None = None
-    for directory in (*_directories(source), tempfile.gettempdir()):
+    for directory in (_directory(source), tempfile.gettempdir()):
         try:
             if os.stat(directory).st_dev != source.facts.device:
                 continue
@@ -118,13 +118,13 @@ class _Reservation:
         )
 
 
-def _directories(source: FileSource) -> Iterable[str]:
+def _directory(source: FileSource) -> str:
     """Where the file lies, whatever it was called when it was opened."""
     try:
         path = os.readlink(f"/proc/self/fd/{source.fileno()}")
     except OSError:
         path = source.path
-    yield os.path.dirname(path) or "."
+    return os.path.dirname(path) or "."
 
 
 def _copy(
