@@ -14,6 +14,9 @@ from tests.live import HOOKED, STACKS, Server, serve
 from tests.loops import LOOPS, Run, run_on
 
 CONTENT = bytes(range(256)) * 4096 * 3  # 3 MiB: more than one step
+BIG = CONTENT * 8  # 24 MiB: more than the buffers of a connection take
+SMALL_WINDOW = 16384
+"""A receive buffer of a client, in which little of a file can hide."""
 
 BOTH = [("h11", "asyncio"), ("httptools", "uvloop")]
 
@@ -24,6 +27,13 @@ Serve = Callable[..., contextlib.AbstractContextManager[Server]]
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "file.bin"
     path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    path = tmp_path / "big.bin"
+    path.write_bytes(BIG)
     return path
 
 

@@ -13,22 +13,12 @@ from typing import Any
 import pytest
 
 from tests.asgi.apps import App, body, calling, pathsend, sending, start, zerocopysend
-from tests.asgi.conftest import CONTENT, Serve
+from tests.asgi.conftest import BIG, SMALL_WINDOW, Serve
 from tests.live import Client, Server, eventually
 from zc_response import Report
 from zc_response.asgi import Receive, Scope, Send
 from zc_response.kernel import sockets
 from zc_response.policy import default_policy
-
-BIG = CONTENT * 8  # 24 MiB: more than the buffers of a connection take
-SMALL_WINDOW = 16384
-
-
-@pytest.fixture
-def big(tmp_path: Path) -> Path:
-    path = tmp_path / "big.bin"
-    path.write_bytes(BIG)
-    return path
 
 
 @pytest.fixture

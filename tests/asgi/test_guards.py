@@ -18,8 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.asgi.apps import sending, start, zerocopysend
-from tests.asgi.conftest import BOTH, CONTENT, Serve
-from tests.asgi.test_failures import SMALL_WINDOW, under_way
+from tests.asgi.conftest import BIG, BOTH, CONTENT, SMALL_WINDOW, Serve
+from tests.asgi.test_failures import under_way
 from tests.live import HOOKED, Server, eventually, serve
 from tests.writers import OVERWRITE, TRUNCATE, Writer
 from zc_response import Policy, Report
@@ -29,15 +29,7 @@ from zc_response.integrations.starlette import FileResponse, StaticFiles
 from zc_response.kernel import leases
 from zc_response.transmit import residency
 
-BIG = CONTENT * 8  # 24 MiB: more than the buffers of a connection take
 OTHER = b"other content, of another length"
-
-
-@pytest.fixture
-def big(tmp_path: Path) -> Path:
-    path = tmp_path / "big.bin"
-    path.write_bytes(BIG)
-    return path
 
 
 def responding(path: Path, **settings: Any) -> Starlette:

@@ -14,22 +14,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from tests.asgi.conftest import CONTENT, Serve
+from tests.asgi.conftest import BIG, CONTENT, SMALL_WINDOW, Serve
 from tests.live import Client, Server, eventually
 from zc_response import Policy, Report
 from zc_response.integrations.starlette import FileResponse
 
-BIG = CONTENT * 8  # 24 MiB: more than the buffers of a connection take
-SMALL_WINDOW = 16384
 UNPACED = 2**64 - 1
 RATE = 50_000_000
-
-
-@pytest.fixture
-def big(tmp_path: Path) -> Path:
-    path = tmp_path / "big.bin"
-    path.write_bytes(BIG)
-    return path
 
 
 def application(file: Path, **settings: Any) -> Starlette:

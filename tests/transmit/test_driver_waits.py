@@ -56,12 +56,6 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def line() -> Iterator[tuple[socket.socket, socket.socket]]:
-    with connected() as pair:
-        yield pair
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Iterator[FileSource]:
     with open_file(tmp_path / "f", BIG) as source:
         yield source

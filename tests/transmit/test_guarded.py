@@ -19,7 +19,6 @@ from tests.live import PATIENCE
 from tests.loops import Run
 from tests.transmit.lines import (
     CONTENT,
-    connected,
     receive,
     tally_of,
     whole,
@@ -48,12 +47,6 @@ Disk = Callable[[str], Path]
 
 SHORT_SECONDS = kernel.break_time() / 2
 """Less than this, and it was not the kernel that let the writer in."""
-
-
-@pytest.fixture
-def line() -> Iterator[Line]:
-    with connected() as pair:
-        yield pair
 
 
 @pytest.fixture(params=DISK_KINDS)
