@@ -112,9 +112,7 @@ class OpenFiles:
         limit = min(self._capacity, _descriptor_limit() // _SHARE_OF_LIMIT)
         if limit < 1:
             return
-        local = source.facts.filesystem in places.LOCAL and places.now().are_local(
-            key[0]
-        )
+        local = places.is_local(key[0], source.facts.filesystem)
         with self._lock:
             if not self._has_housekeeper():
                 return

@@ -161,8 +161,7 @@ class FileSource:
     @property
     def _closes_at_once(self) -> bool:
         """False where a close has to tell a server or a daemon, and waits for it."""
-        facts = getattr(self, "facts", None)
-        return facts is None or facts.filesystem in LOCAL
+        return not hasattr(self, "facts") or self.is_local
 
     def remember(self, key: object, value: object) -> None:
         """Put `value` into the memo, which stays small whatever the keys are."""

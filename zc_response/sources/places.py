@@ -34,6 +34,14 @@ def place_of(path: str) -> str:
     return now().mount_of(path)
 
 
+def is_local(path: str, filesystem: str) -> bool:
+    """True if a file of that filesystem, and every step to it, is on this machine.
+
+    It may wait for a local disk, as `Places.are_local` does.
+    """
+    return filesystem in LOCAL and now().are_local(path)
+
+
 def now() -> Places:
     """The mounts as they are."""
     global _latest

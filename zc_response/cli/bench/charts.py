@@ -147,37 +147,27 @@ def _memory(record: Record) -> Chart:
 
 
 def _cold(record: Record) -> Chart:
-    return Chart(
-        name="cold",
-        title="Latency of quick requests while a file comes from a slow disk",
-        caption=f"Lower is better, and the scale is logarithmic. {_LATENCY}",
-        unit="ms",
-        panels=_latencies(record),
-        logarithmic=True,
-    )
+    title = "Latency of quick requests while a file comes from a slow disk"
+    return _latency("cold", title, record)
 
 
 def _crowd(record: Record) -> Chart:
-    return Chart(
-        name="crowd",
-        title="Latency of quick requests amid many downloads",
-        caption=f"Lower is better, and the scale is logarithmic. {_LATENCY}",
-        unit="ms",
-        panels=_latencies(record),
-        logarithmic=True,
-    )
-
-
-_LATENCY = (
-    "Bars are the 99th percentile, the thin line goes from the median to the slowest."
-)
+    title = "Latency of quick requests amid many downloads"
+    return _latency("crowd", title, record)
 
 
 def _writers(record: Record) -> Chart:
+    title = "How long it takes to open a file for writing that is being sent"
+    return _latency("writers", title, record)
+
+
+def _latency(name: str, title: str, record: Record) -> Chart:
     return Chart(
-        name="writers",
-        title="How long it takes to open a file for writing that is being sent",
-        caption=f"Lower is better, and the scale is logarithmic. {_LATENCY}",
+        name=name,
+        title=title,
+        caption="Lower is better, and the scale is logarithmic. "
+        "Bars are the 99th percentile, the thin line goes from the median to the "
+        "slowest.",
         unit="ms",
         panels=_latencies(record),
         logarithmic=True,

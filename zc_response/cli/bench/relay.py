@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from zc_response.cli.bench.errors import LoadError
 from zc_response.cli.bench.helper import Helper, play
 from zc_response.cli.bench.load import PATIENCE
-from zc_response.cli.bench.mounts import may_mount, run
+from zc_response.cli.bench.mounts import may_mount, program, run
 from zc_response.kernel.tun import DEVICE, open_tun
 
 HERE: Final = "198.18.0.1"  # RFC 2544: for benchmarks
@@ -46,11 +45,8 @@ def why_not() -> str:
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return f"no access to {DEVICE}"
     programs = ("ip", "nsenter", "unshare")
-    return next((f"{each} is not installed" for each in programs if not _has(each)), "")
-
-
-def _has(program: str) -> bool:
-    return shutil.which(program, path=f"{os.defpath}:/usr/sbin:/sbin") is not None
+    missing = (each for each in programs if program(each) is None)
+    return next((f"{each} is not installed" for each in missing), "")
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from zc_response.cli.doctor.facts import (
     Residency,
     Sample,
 )
+from zc_response.cli.doctor.proc import read
 from zc_response.errors import (
     FileChangedError,
     FileMissingError,
@@ -39,7 +40,7 @@ from zc_response.guards.leases import REFUSALS, TRUSTED, WEAK
 from zc_response.guards.snapshots import REFLINKS, reflink
 from zc_response.kernel import copies, files, leases, pages
 from zc_response.sources import FileSource, grain_ns, place_of
-from zc_response.sources.places import LOCAL, now
+from zc_response.sources.places import is_local, now
 from zc_response.threads import lane
 from zc_response.transmit.residency import ANSWERS, Answer, is_resident
 
@@ -86,21 +87,14 @@ def _name_of(user: int) -> str:
 
 
 def _has_cap_lease() -> bool:
-    status = _read("/proc/self/status")
+    status = read("/proc/self/status")
     found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
     return bool(found and int(found[1], 16) >> _CAP_LEASE & 1)
 
 
 def _are_leases_enabled() -> bool | None:
-    text = _read("/proc/sys/fs/leases-enable").strip()
+    text = read("/proc/sys/fs/leases-enable").strip()
     return bool(int(text)) if text.isdigit() else None
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
 
 
 # A path ----------------------------------------------------------------------------
@@ -189,7 +183,7 @@ def _directory(path: str, known: dict[str, Any]) -> FileFacts:
     return FileFacts(
         **known,
         filesystem=filesystem,
-        is_local=_is_local(path, filesystem),
+        is_local=is_local(path, filesystem),
         lease=Lease.NOT_ASKED if filesystem in TRUSTED | WEAK else Lease.UNTRUSTED,
     )
 
@@ -266,7 +260,7 @@ def _look_at(source: FileSource, path: str) -> dict[str, Any]:
     facts, status = source.facts, source.status
     found: dict[str, Any] = {
         "filesystem": facts.filesystem,
-        "is_local": _is_local(path, facts.filesystem),
+        "is_local": is_local(path, facts.filesystem),
         "size": facts.size,
         "device": facts.device,
         "inode": facts.inode,
@@ -280,10 +274,6 @@ def _look_at(source: FileSource, path: str) -> dict[str, Any]:
     found["lease"], found["lease_words"] = _lease(source)
     found["reflink"], found["reflink_words"] = _reflink(source)
     return found
-
-
-def _is_local(path: str, filesystem: str) -> bool:
-    return filesystem in LOCAL and now().are_local(path)
 
 
 def _lease(source: FileSource) -> tuple[Lease, str]:

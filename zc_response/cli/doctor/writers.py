@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
+
+from zc_response.cli.doctor.proc import read
 
 MOST: Final = 5
 """More than these are not named."""
@@ -19,7 +20,7 @@ def writers_of(path: str, device: int, inode: int) -> tuple[str, ...]:
     found: list[str] = []
     for pid in _pids():
         if _has_open(pid, number, (device, inode)) or _has_mapped(pid, path, numbers):
-            found.append(f"pid {pid} ({_read(f'/proc/{pid}/comm').strip() or '?'})")
+            found.append(f"pid {pid} ({read(f'/proc/{pid}/comm').strip() or '?'})")
             if len(found) == MOST:
                 break
     return tuple(found)
@@ -41,7 +42,7 @@ def _number_inside(path: str) -> str:
 
 
 def _info(pid: int | str, fd: str) -> dict[str, str]:
-    text = _read(f"/proc/{pid}/fdinfo/{fd}")
+    text = read(f"/proc/{pid}/fdinfo/{fd}")
     return dict(re.findall(r"^(\w+):\s*(\S+)$", text, re.MULTILINE))
 
 
@@ -81,17 +82,10 @@ def _open_for_writing(pid: int, number: str) -> Iterator[str]:
 
 def _has_mapped(pid: int, path: str, numbers: tuple[str, str]) -> bool:
     """True for a shared writable mapping, whose descriptor may be closed."""
-    for line in _read(f"/proc/{pid}/maps").splitlines():
+    for line in read(f"/proc/{pid}/maps").splitlines():
         # address, rights, offset, device (not that of stat(2) on btrfs), inode, path
         columns = line.split(None, 5)
         is_writable = len(columns) == 6 and columns[1][1:4:2] == "ws"
         if is_writable and columns[4] in numbers and columns[5] == path:
             return True
     return False
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="surrogateescape")
-    except OSError:
-        return ""
