@@ -119,6 +119,24 @@ class FileSource:
         source.is_borrowed = True
         return source
 
+    @classmethod
+    def of_descriptor(cls, fd: int, path: str = "") -> FileSource:
+        """A source on the file behind somebody else's descriptor, which stays theirs.
+
+        The file is opened once more, so that nothing is shared with them, not even the
+        offset. Where that cannot be done, the descriptor is borrowed.
+        """
+        try:
+            again = files.open_for_reading(f"/proc/self/fd/{fd}")
+        except OSError:
+            return cls.borrow(fd)
+        source = cls(again, path or f"<descriptor {fd}>")
+        theirs = os.fstat(fd)
+        if (theirs.st_dev, theirs.st_ino) == (source.facts.device, source.facts.inode):
+            return source
+        source.release()
+        return cls.borrow(fd)
+
     def fileno(self) -> int:
         """The open descriptor. Raises ValueError after the last share is released."""
         if self._fd < 0:

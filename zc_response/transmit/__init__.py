@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from zc_response.transmit.access import Access
 from zc_response.transmit.asyncio_driver import drive
-from zc_response.transmit.blocking_driver import finish
+from zc_response.transmit.blocking_driver import drive_briefly, drive_here, finish
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Choice, Strategy, choose
 from zc_response.transmit.copy import gather, gather_at_once, read
 from zc_response.transmit.steps import Cursor, source_of
-from zc_response.transmit.transfer import Transfer
+from zc_response.transmit.transfer import Transfer, reset
 
 __all__ = [
     "Access",
@@ -25,9 +25,12 @@ __all__ = [
     "Transfer",
     "choose",
     "drive",
+    "drive_briefly",
+    "drive_here",
     "finish",
     "gather",
     "gather_at_once",
     "read",
+    "reset",
     "source_of",
 ]

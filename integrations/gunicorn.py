@@ -1,0 +1,286 @@
+"""gunicorn: every worker class, by two hooks in its configuration.
+
+    gunicorn -c python:zc_response.integrations.gunicorn_conf app:app
+
+or in a gunicorn.conf.py of your own:
+
+    from zc_response.integrations.gunicorn import post_worker_init, worker_exit
+
+The WSGI workers (sync, gthread, gevent) hand the socket to the application; what is
+relied upon beyond that is the `Response` behind `start_response`: it writes the header
+into our hands, and counts the bytes for the access log. It is looked up before it is
+used; where anything is missing, bodies are iterated as usual.
+
+A download that its client makes wait is handed over to a thread of this process, and
+the worker is free. For that the connection has to change its owner: the worker keeps a
+descriptor of the same number, of a socket that leads nowhere, and closes it as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from functools import partial
+from typing import Any, Final
+
+from zc_response.asgi import ZeroCopyMiddleware as AsgiMiddleware
+from zc_response.errors import TransferError
+from zc_response.policy import default_policy
+from zc_response.report import Tally
+from zc_response.transmit import Access, Transfer, drive_briefly, drive_here, reset
+from zc_response.transmit.offload import offload
+from zc_response.wsgi import Connection, Environ, StartResponse, ZeroCopyMiddleware
+
+__all__ = ["post_worker_init", "worker_exit"]
+
+
+# The hooks -------------------------------------------------------------------------
+
+
+def post_worker_init(worker: Any) -> None:
+    """Put our middleware around the application of this worker, outermost."""
+    global _worker
+    _worker = _Worker(worker)
+    if hasattr(worker, "asgi"):
+        worker.asgi = AsgiMiddleware(worker.asgi)
+    else:
+        worker.wsgi = ZeroCopyMiddleware(worker.wsgi)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Let the downloads end that have been handed over, within the graceful timeout."""
+    if _worker is not None:
+        _worker.drain()
+
+
+class _Worker:
+    """The worker of this process."""
+
+    def __init__(self, worker: Any) -> None:
+        self.worker = worker
+        # gunicorn closes the file of its heartbeat before it calls `worker_exit`.
+        self._heart = os.dup(worker.tmp.fileno())
+        self._is_quick = False
+        worker_int = worker.cfg.worker_int
+
+        def interrupted(worker: Any) -> None:
+            self._is_quick = True
+            worker_int(worker)
+
+        worker.cfg.set("worker_int", interrupted)
+
+    def beat(self) -> None:
+        """Tell the arbiter that this worker is alive."""
+        now = time.monotonic()
+        os.utime(self._heart, (now, now))
+
+    def drain(self) -> None:
+        """Wait for what has been handed over; on SIGQUIT and SIGINT not at all."""
+        seconds = 0.0 if self._is_quick else self.worker.cfg.graceful_timeout
+        offload.drain(seconds, self.beat)
+
+
+_worker: _Worker | None = None
+
+
+# The connection --------------------------------------------------------------------
+
+
+def connect(environ: Environ, start_response: StartResponse) -> Connection | None:
+    """The connection behind a request, if it is one of gunicorn's WSGI workers."""
+    response = getattr(start_response, "__self__", None)
+    if any(not hasattr(response, need) for need in _NEEDS):
+        return None
+    return _ResponseConnection(response)
+
+
+_NEEDS: Final = (
+    "cfg",
+    "chunked",
+    "force_close",
+    "headers_sent",
+    "req",
+    "response_length",
+    "send_headers",
+    "sent",
+    "should_close",
+    "sock",
+    "status",
+)
+
+BRIEF_SECONDS: Final = 0.05
+"""How long a worker sends by itself."""
+PATIENCE_SECONDS: Final = 0.002
+"""How long it waits for a client before it hands a download over."""
+
+
+class _ResponseConnection:
+    """One request of gunicorn, seen through its Response."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self._mine: socket.socket | None = None
+
+    @property
+    def obstacle(self) -> str:
+        """Why the socket is out of reach."""
+        cfg = self._response.cfg
+        if cfg.is_ssl:
+            return "TLS"
+        if self._response.req.version >= (2, 0):
+            return "HTTP/2: the socket is shared"
+        if cfg.sendfile is False:
+            return "switched off (gunicorn's sendfile)"
+        return ""
+
+    @property
+    def is_bodiless(self) -> bool:
+        """HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3)."""
+        status = self.status
+        head = self._response.req.method == "HEAD"
+        return head or status in (204, 304) or 100 <= status < 200
+
+    @property
+    def status(self) -> int:
+        """The status, once the response has started."""
+        return int(self._response.status.split(maxsplit=1)[0])
+
+    @property
+    def content_length(self) -> int | None:
+        """What the header promises of the body, if anything."""
+        length: int | None = self._response.response_length
+        return length
+
+    @property
+    def sent(self) -> int:
+        """Body bytes that gunicorn knows of."""
+        count: int = self._response.sent
+        return count
+
+    def head(self) -> bytes:
+        """Let the Response write its header into our hands."""
+        response = self._response
+        if response.headers_sent:
+            return b""
+        sock, recorder = response.sock, _Recorder()
+        response.sock = recorder
+        try:
+            response.send_headers()
+        finally:
+            response.sock = sock
+        return bytes(recorder.written)
+
+    def frame(self, count: int) -> tuple[bytes, bytes]:
+        """Enter `count` body bytes into the Response's books."""
+        self._response.sent += count
+        if self._response.chunked:
+            return b"%X\r\n" % count, b"\r\n"
+        return b"", b""
+
+    def access(self) -> Access:
+        """The connection's socket, if it may be written to."""
+        obstacle = self.obstacle
+        return Access(None, obstacle) if obstacle else Access(self._fileno)
+
+    def _fileno(self) -> int:
+        sock = self._mine or self._response.sock
+        number: int = sock.fileno()
+        return number
+
+    def carry(self, transfer: Transfer, tally: Tally) -> None:
+        """Carry a transfer out here, or, if that takes long, elsewhere."""
+        sock = self._response.sock
+        timeout = sock.gettimeout()
+        sock.setblocking(False)
+        tally.begin()
+        try:
+            if not drive_briefly(transfer, BRIEF_SECONDS, PATIENCE_SECONDS):
+                self._go_on(transfer, tally)
+                return
+        except BaseException as exc:
+            self._fail(tally, exc)
+            raise _as_os_error(exc) from exc
+        finally:
+            sock.settimeout(timeout)
+        tally.end(None)
+
+    def _go_on(self, transfer: Transfer, tally: Tally) -> None:
+        """Hand a transfer over if that can be done; else carry it out here."""
+        if _worker is not None and len(offload) < default_policy().handed_over:
+            self._mine = _take_over(self._response.sock)
+            self._response.force_close()
+            end = partial(_end, self._mine)
+            if offload.take(transfer, tally, end, default_policy().handed_over):
+                return
+        drive_here(transfer, self.beat)
+        tally.end(None)
+
+    def _fail(self, tally: Tally, error: BaseException) -> None:
+        self._response.sent -= tally.promised - tally.sent
+        tally.end(error)
+        self.abort()
+
+    def beat(self) -> None:
+        """Tell the arbiter that this worker is alive."""
+        if _worker is not None:
+            _worker.beat()
+
+    def abort(self) -> None:
+        """Drop the connection, with RST."""
+        self._response.force_close()
+        access = self.access()
+        if access.fileno is None:
+            self._response.sock.close()
+        else:
+            reset(access.fileno())
+
+
+def _as_os_error(error: BaseException) -> BaseException:
+    """What gunicorn takes quietly: the report has said it already."""
+    if isinstance(error, TransferError):
+        return BrokenPipeError(errno.EPIPE, str(error))
+    return error
+
+
+def _take_over(sock: socket.socket) -> socket.socket:
+    """The connection of `sock`, which leads nowhere from now on."""
+    mine = socket.socket(fileno=os.dup(sock.fileno()))
+    here, nowhere = socket.socketpair()
+    with here, nowhere:
+        os.dup2(here.fileno(), sock.fileno(), inheritable=False)
+    return mine
+
+
+async def _end(sock: socket.socket, is_whole: bool) -> None:
+    """Close the connection of a download that has ended elsewhere."""
+    with sock:
+        if is_whole:
+            sock.setblocking(False)
+            try:
+                sock.shutdown(socket.SHUT_WR)
+                await asyncio.wait_for(_until_closed(sock), LINGER_SECONDS)
+            except (OSError, asyncio.TimeoutError):
+                pass
+
+
+async def _until_closed(sock: socket.socket) -> None:
+    while await asyncio.get_running_loop().sock_recv(sock, 65536):
+        pass
+
+
+LINGER_SECONDS: Final = 2.0
+"""How long a client may still send: closed before that, it might lose the end of what
+it has been sent (RFC 9112 section 9.6)."""
+
+
+class _Recorder:
+    """A socket that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+
+    def sendall(self, data: bytes) -> None:
+        self.written += data

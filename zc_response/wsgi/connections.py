@@ -1,0 +1,91 @@
+"""What a server's integration gives: one request's side of its connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Protocol
+
+from zc_response.report import Tally
+from zc_response.transmit import Access, Transfer
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+class Connection(Protocol):
+    """One response of a server that lets us write to its socket."""
+
+    @property
+    def obstacle(self) -> str:
+        """Why nobody may write to this connection's socket; empty if we may."""
+
+    @property
+    def is_bodiless(self) -> bool:
+        """True if no body may follow this status and request method."""
+
+    @property
+    def status(self) -> int:
+        """The status, once the response has started."""
+
+    @property
+    def content_length(self) -> int | None:
+        """What the header promises of the body, if anything."""
+
+    @property
+    def sent(self) -> int:
+        """Body bytes that the server knows of."""
+
+    def head(self) -> bytes:
+        """The bytes that the server would send before the body, taken from it."""
+
+    def frame(self, count: int) -> tuple[bytes, bytes]:
+        """Tell the server of `count` body bytes; return what goes around them."""
+
+    def access(self) -> Access:
+        """The socket."""
+
+    def carry(self, transfer: Transfer, tally: Tally) -> None:
+        """Have a transfer carried out, here or elsewhere.
+
+        Raises OSError if that failed, here; the connection is reset then.
+        """
+
+    def beat(self) -> None:
+        """Tell whoever watches over the worker that it is alive."""
+
+    def abort(self) -> None:
+        """Drop the connection, with RST."""
+
+
+Connect = Callable[[Environ, StartResponse], "Connection | None"]
+
+CONNECT: Final = "zc_response.connect"
+"""The key in `environ` under which a server's integration has left its `connect`."""
+
+
+def find_connection(
+    environ: Mapping[str, Any], start_response: StartResponse
+) -> Connection | None:
+    """The connection behind a request, if the server is one that we know."""
+    for key, integration in _SERVERS.items():
+        if key in environ:
+            return _connector(integration)(dict(environ), start_response)
+    return None
+
+
+_SERVERS: Final = {
+    "gunicorn.socket": "zc_response.integrations.gunicorn",
+    "werkzeug.socket": "zc_response.integrations.werkzeug",
+}
+"""A key that a server leaves in `environ`, and the integration that knows the server.
+
+An integration has a function `connect(environ, start_response)`.
+"""
+
+
+def _connector(integration: str) -> Connect:
+    import importlib
+
+    connect: Connect = importlib.import_module(integration).connect
+    return connect
