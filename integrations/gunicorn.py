@@ -193,6 +193,9 @@ class _ResponseConnection:
     def carry(self, transfer: Transfer, tally: Tally) -> None:
         """Carry a transfer out here, or, if that takes long, elsewhere."""
         sock = self._response.sock
+        if type(sock).__module__.startswith("gevent."):
+            self._carry_in_greenlet(transfer, tally)
+            return
         timeout = sock.gettimeout()
         sock.setblocking(False)
         tally.begin()
@@ -205,6 +208,17 @@ class _ResponseConnection:
             raise _as_os_error(exc) from exc
         finally:
             sock.settimeout(timeout)
+        tally.end(None)
+
+    def _carry_in_greenlet(self, transfer: Transfer, tally: Tally) -> None:
+        from zc_response.integrations.gevent import drive
+
+        tally.begin()
+        try:
+            drive(transfer)
+        except BaseException as exc:
+            self._fail(tally, exc)
+            raise _as_os_error(exc) from exc
         tally.end(None)
 
     def _go_on(self, transfer: Transfer, tally: Tally) -> None:

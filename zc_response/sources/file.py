@@ -6,13 +6,13 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 import warnings
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from zc_response.errors import NotRegularFileError, source_error
 from zc_response.kernel import files
+from zc_response.native import new_lock
 from zc_response.sources.places import LOCAL
 from zc_response.threads import lane
 
@@ -86,7 +86,7 @@ class FileSource:
     def __init__(self, fd: int, path: str) -> None:
         """Take over `fd`. Raises `SourceError` (and closes `fd`) if it cannot serve."""
         self._fd = fd
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._shares = 1
         self.is_borrowed = False
         self.path = path

@@ -13,16 +13,23 @@ from zc_response.transmit.blocking_driver import drive_briefly, drive_here, fini
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Choice, Strategy, choose
 from zc_response.transmit.copy import gather, gather_at_once, read
-from zc_response.transmit.steps import Cursor, source_of
+from zc_response.transmit.job import Job
+from zc_response.transmit.progress import Progress
+from zc_response.transmit.steps import Cursor, Want, source_of
 from zc_response.transmit.transfer import Transfer, reset
+from zc_response.transmit.waits import Waits
 
 __all__ = [
     "Access",
     "Body",
     "Choice",
     "Cursor",
+    "Job",
+    "Progress",
     "Strategy",
     "Transfer",
+    "Waits",
+    "Want",
     "choose",
     "drive",
     "drive_briefly",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable
 from typing import Final
 
 from zc_response.errors import DisconnectedError
 from zc_response.kernel import sockets
+from zc_response.native import new_lock
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.transmit.access import Access
@@ -64,7 +64,7 @@ class Transfer:
         by_reference = tally.strategy == Strategy.SENDFILE
         self._keeps_socket = by_reference and policy.integrity == "strict"
         self._is_owner = self._keeps_socket
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._steps: Steps | None = None
         self._wake: Callable[[], object] = _nobody
         try:
