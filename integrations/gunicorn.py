@@ -21,13 +21,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import selectors
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from zc_response.asgi import ZeroCopyMiddleware as AsgiMiddleware
-from zc_response.errors import TransferError
+from zc_response.asgi import (
+    Fields,
+    Message,
+    Send,
+    ZeroCopyMiddleware as AsgiMiddleware,
+)
+from zc_response.errors import DisconnectedError, TransferError
 from zc_response.policy import default_policy
 from zc_response.report import Tally
 from zc_response.transmit import Access, Transfer, drive_briefly, drive_here, reset
@@ -82,14 +89,67 @@ class _Worker:
         seconds = 0.0 if self._is_quick else self.worker.cfg.graceful_timeout
         offload.drain(seconds, self.beat)
 
+    def readmission(self, response: Any) -> Callable[[socket.socket], object] | None:
+        """How to give a connection back to the worker that keeps it alive, if it can.
+
+        That is a gthread worker, which waits for the next requests of all connections
+        in one place, and a request of which nothing is left unread.
+        """
+        worker, request = self.worker, response.req
+        lacking = [need for need in _GTHREAD_NEEDS if not hasattr(worker, need)]
+        if lacking or response.should_close() or not _is_read(request):
+            return None
+        server = response.sock.getsockname()
+        pending = request.unreader.buf.getvalue()
+        readmit = partial(_readmit, worker, request.peer_addr, server, pending)
+        return lambda sock: worker.method_queue.defer(readmit, sock)
+
+
+_GTHREAD_NEEDS: Final = (
+    "enqueue_req",
+    "keepalived_conns",
+    "method_queue",
+    "nr_conns",
+    "on_client_socket_readable",
+    "poller",
+)
+
+
+def _is_read(request: Any) -> bool:
+    """True if the request has no body, so that nothing of it can still come."""
+    names = {name.upper() for name, _value in request.headers}
+    return names.isdisjoint(("CONTENT-LENGTH", "TRANSFER-ENCODING"))
+
+
+def _readmit(
+    worker: Any, client: Any, server: Any, pending: bytes, sock: socket.socket
+) -> None:
+    """Have a worker wait for the next request; called in its main thread."""
+    from gunicorn.workers.gthread import TConn
+
+    if not worker.alive:
+        sock.close()
+        return
+    conn = TConn(worker.cfg, sock, client, server)
+    worker.nr_conns += 1
+    if pending:  # the next request has been read already
+        conn.init()
+        conn.parser.unreader.unread(pending)
+        worker.enqueue_req(conn)
+        return
+    conn.set_timeout()
+    worker.keepalived_conns.append(conn)
+    readable = partial(worker.on_client_socket_readable, conn)
+    worker.poller.register(sock, selectors.EVENT_READ, readable)
+
 
 _worker: _Worker | None = None
 
 
-# The connection --------------------------------------------------------------------
+# The connection of a WSGI worker ---------------------------------------------------
 
 
-def connect(environ: Environ, start_response: StartResponse) -> Connection | None:
+def connect_wsgi(environ: Environ, start_response: StartResponse) -> Connection | None:
     """The connection behind a request, if it is one of gunicorn's WSGI workers."""
     response = getattr(start_response, "__self__", None)
     if any(not hasattr(response, need) for need in _NEEDS):
@@ -224,9 +284,10 @@ class _ResponseConnection:
     def _go_on(self, transfer: Transfer, tally: Tally) -> None:
         """Hand a transfer over if that can be done; else carry it out here."""
         if _worker is not None and len(offload) < default_policy().handed_over:
+            readmit = _worker.readmission(self._response)
             self._mine = _take_over(self._response.sock)
             self._response.force_close()
-            end = partial(_end, self._mine)
+            end = partial(_end, self._mine, readmit)
             if offload.take(transfer, tally, end, default_policy().handed_over):
                 return
         drive_here(transfer, self.beat)
@@ -268,10 +329,15 @@ def _take_over(sock: socket.socket) -> socket.socket:
     return mine
 
 
-async def _end(sock: socket.socket, is_whole: bool) -> None:
-    """Close the connection of a download that has ended elsewhere."""
+async def _end(
+    sock: socket.socket, readmit: Callable[[socket.socket], object] | None, whole: bool
+) -> None:
+    """Close the connection of a download that has ended elsewhere, or give it back."""
+    if whole and readmit is not None:
+        readmit(sock)
+        return
     with sock:
-        if is_whole:
+        if whole:
             sock.setblocking(False)
             try:
                 sock.shutdown(socket.SHUT_WR)
@@ -298,3 +364,155 @@ class _Recorder:
 
     def sendall(self, data: bytes) -> None:
         self.written += data
+
+
+# The connection of the ASGI worker -------------------------------------------------
+
+
+def connect(send: Any) -> _AsgiConnection | str:
+    """The connection behind the ASGI worker's `send`, or why it cannot be used."""
+    code = send.__code__
+    cells = dict(zip(code.co_freevars, send.__closure__ or (), strict=True))
+    missing = [need for need in _ASGI_CELLS if need not in cells]
+    protocol = cells["self"].cell_contents if "self" in cells else None
+    missing += [need for need in _ASGI_NEEDS if not hasattr(protocol, need)]
+    if missing:
+        return f"this gunicorn's {send.__qualname__} has no {', '.join(missing)}"
+    return _AsgiConnection(protocol, cells, send)
+
+
+_ASGI_CELLS: Final = (
+    "request",
+    "response_length",
+    "response_sent",
+    "self",
+    "use_chunked",
+)
+_ASGI_NEEDS: Final = (
+    "_closed",
+    "_flow_control",
+    "_pause_reading",
+    "_response_buffer",
+    "transport",
+)
+
+
+class _AsgiConnection:
+    """One request of gunicorn's ASGI worker, seen through its protocol and `send`.
+
+    What `send` knows of the response it keeps in variables of the function around it.
+    """
+
+    __slots__ = ("_cells", "_protocol", "_server_send")
+
+    def __init__(self, protocol: Any, cells: dict[str, Any], send: Send) -> None:
+        self._protocol = protocol
+        self._cells = cells
+        self._server_send = send
+
+    @property
+    def obstacle(self) -> str:
+        """Why the socket is out of reach."""
+        transport = self._protocol.transport
+        if transport is None:
+            return "the connection is gone"
+        if transport.get_extra_info("sslcontext") is not None:
+            return "TLS"
+        if transport.get_extra_info("socket") is None:
+            return "the transport has no socket"
+        return ""
+
+    @property
+    def disconnected(self) -> bool:
+        """True when the connection is lost, or is being closed."""
+        protocol = self._protocol
+        return bool(protocol._closed or protocol.transport.is_closing())
+
+    def bodiless(self, status: int) -> bool:
+        """HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3)."""
+        head = self._cells["request"].cell_contents.method == "HEAD"
+        return head or status in (204, 304) or status < 200
+
+    async def drain(self) -> None:
+        """Wait until the transport has written everything gunicorn gave it."""
+        transport = self._protocol.transport
+        if not transport.get_write_buffer_size():
+            return
+        low, high = transport.get_write_buffer_limits()
+        transport.set_write_buffer_limits(high=0)
+        try:
+            await self._protocol._flow_control.drain()
+        finally:
+            transport.set_write_buffer_limits(high=high, low=low)
+
+    async def head(self, send: Send, start: Message) -> bytes:
+        """Take the header that gunicorn keeps for the first bytes of the body."""
+        await send(start)
+        head: bytes = self._protocol._response_buffer or b""
+        self._protocol._response_buffer = None
+        return head
+
+    async def send_together(self, send: Send, start: Message, body: Message) -> bytes:
+        """Send a whole response: gunicorn puts header and body into one write."""
+        await send(start)
+        await send(body)
+        return b""
+
+    async def send_whole(
+        self, status: int, headers: Fields, body: bytes | bytearray
+    ) -> None:
+        """The same, past everybody who might want to change it."""
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        message = {"type": "http.response.body", "body": body}
+        await self.send_together(self._server_send, start, message)
+
+    def frame(self, count: int) -> tuple[bytes, bytes]:
+        """Enter `count` body bytes into gunicorn's books."""
+        cells = self._cells
+        sent, length = cells["response_sent"], cells["response_length"].cell_contents
+        if length is not None and sent.cell_contents + count > length:
+            raise RuntimeError("Response content longer than Content-Length")
+        sent.cell_contents += count
+        if cells["use_chunked"].cell_contents:
+            return b"%x\r\n" % count, b"\r\n"
+        return b"", b""
+
+    def access(self) -> Access:
+        """The connection's socket."""
+        return Access(self._fileno)
+
+    def _fileno(self) -> int:
+        if self.disconnected:
+            raise DisconnectedError("the client left")
+        number: int = self._protocol.transport.get_extra_info("socket").fileno()
+        return number
+
+    def pause_reading(self) -> None:
+        """gunicorn reads on when it is ready for the next request."""
+        self._protocol._pause_reading()
+
+    def abort(self) -> None:
+        """Drop the connection, and tell gunicorn before the loop gets round to it."""
+        self._protocol._closed = True
+        self._protocol.transport.abort()
+
+
+# uvicorn's worker ------------------------------------------------------------------
+
+
+def __getattr__(name: str) -> Any:
+    """`UvicornWorker`, which needs the package uvicorn-worker."""
+    if name != "UvicornWorker":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from uvicorn_worker import UvicornWorker as Base
+
+    class UvicornWorker(Base):
+        """uvicorn's worker for gunicorn, with zero copy: `-k` takes it by its path."""
+
+        CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+            **Base.CONFIG_KWARGS,
+            "http": "zc_response.integrations.uvicorn:ZeroCopyProtocol",
+        }
+
+    globals()[name] = UvicornWorker
+    return UvicornWorker

@@ -60,9 +60,6 @@ class Connection(Protocol):
 
 Connect = Callable[[Environ, StartResponse], "Connection | None"]
 
-CONNECT: Final = "zc_response.connect"
-"""The key in `environ` under which a server's integration has left its `connect`."""
-
 
 def find_connection(
     environ: Mapping[str, Any], start_response: StartResponse
@@ -80,12 +77,12 @@ _SERVERS: Final = {
 }
 """A key that a server leaves in `environ`, and the integration that knows the server.
 
-An integration has a function `connect(environ, start_response)`.
+An integration has a function `connect_wsgi(environ, start_response)`.
 """
 
 
 def _connector(integration: str) -> Connect:
     import importlib
 
-    connect: Connect = importlib.import_module(integration).connect
+    connect: Connect = importlib.import_module(integration).connect_wsgi
     return connect
