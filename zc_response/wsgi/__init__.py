@@ -9,14 +9,16 @@ lets us reach; else, and on every other server, it is iterated as usual.
     connections   what a server's integration gives
     middleware    offering the file wrapper, and recognising what comes back
     exchange      sending it
+    copying       the same body as ordinary chunks
 
 Nothing here knows a server: a server's integration hands over a `Connection`.
 """
 
 from __future__ import annotations
 
-from zc_response.wsgi.bodies import FileWrapper, SegmentsBody, ZeroCopyBody
+from zc_response.wsgi.bodies import FileWrapper, SegmentsBody, ZeroCopyBody, real_file
 from zc_response.wsgi.connections import Connection, Environ, StartResponse, WsgiApp
+from zc_response.wsgi.copying import read_segments
 from zc_response.wsgi.exchange import EXCHANGE
 from zc_response.wsgi.middleware import ZeroCopyMiddleware
 
@@ -28,6 +30,8 @@ __all__ = [
     "FileWrapper",
     "SegmentsBody",
     "ZeroCopyBody",
+    "read_segments",
+    "real_file",
     # For the integrations of servers
     "Connection",
     "Environ",

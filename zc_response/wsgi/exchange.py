@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from zc_response.planning import Segment, Slice
+from zc_response.planning import Segment
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.transmit import (
@@ -13,12 +13,10 @@ from zc_response.transmit import (
     Strategy,
     Transfer,
     choose,
-    finish,
-    read,
-    source_of,
 )
 from zc_response.wsgi.bodies import FileWrapper, FirstChunk, ZeroCopyBody
 from zc_response.wsgi.connections import Connection
+from zc_response.wsgi.copying import copy_body, path_of
 
 EXCHANGE: Final = "zc_response.exchange"
 """The key in `environ` under which a response of ours finds the exchange."""
@@ -64,7 +62,7 @@ class Exchange:
         """Send segments; what the server has to send itself is yielded."""
         connection, policy = self._connection, self.policy
         count = sum(map(len, segments))
-        path = _path_of(segments)
+        path = path_of(segments)
         body = Body(segments, policy)
         access = connection.access()
         strategy, reason = choose(access, policy, is_firm=body.is_firm)
@@ -79,7 +77,11 @@ class Exchange:
             guard_reason=body.guard_reason,
         )
         if access.fileno is None or is_small:
-            yield from self._copy(body, tally)
+            try:
+                yield from copy_body(body, tally, policy, connection.beat)
+            except Exception:
+                connection.abort()
+                raise
             return
         transfer = Transfer(body, access, policy, tally)
         try:
@@ -91,27 +93,6 @@ class Exchange:
             raise
         connection.carry(transfer, tally)
 
-    def _copy(self, body: Body, tally: Tally) -> Iterator[bytes]:
-        """The bytes of a body, a piece at a time, as long as they are good."""
-        try:
-            with tally:
-                for piece in body.pieces:
-                    if isinstance(piece, bytes):
-                        tally.sent += len(piece)
-                        yield piece
-                        continue
-                    while piece.left:
-                        data = finish(read(piece, self.policy.copy_bytes))
-                        tally.guard = piece.hold.guard
-                        tally.sent += len(data)
-                        self._connection.beat()
-                        yield data
-        except Exception:
-            self._connection.abort()
-            raise
-        finally:
-            body.close()
-
     def end(self) -> None:
         """The body is at its end. If it was too short, so is the connection's life."""
         connection = self._connection
@@ -119,12 +100,6 @@ class Exchange:
         if promised is None or connection.is_bodiless or connection.sent >= promised:
             return
         connection.abort()
-
-
-def _path_of(segments: Sequence[Segment]) -> str:
-    slices = (segment for segment in segments if isinstance(segment, Slice))
-    first = next(slices, None)
-    return source_of(first).path if first is not None else ""
 
 
 class _Sending:

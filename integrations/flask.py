@@ -1,0 +1,282 @@
+"""Flask: drop-in `send_file` and `send_from_directory`, and an extension.
+
+    from zc_response.integrations.flask import ZeroCopy, send_file
+
+    app = Flask(__name__)
+    ZeroCopy(app)
+
+The functions have Flask's own signatures. What differs: the file is opened before it is
+looked at, so header fields and body are of one file; several ranges are answered, and
+preconditions, as RFC 9110 has them; ranges leave by zero copy too. A directory is
+confined by the kernel: no symbolic link leads out of it.
+
+The extension puts `ZeroCopyMiddleware` around the application, so that all its file
+responses leave by zero copy where the server lets them (gunicorn, the development
+server), and serves its static files in the way described above.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import IO, Any
+
+import flask
+import werkzeug.utils
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import (
+    Forbidden,
+    NotFound,
+    RequestedRangeNotSatisfiable,
+    ServiceUnavailable,
+)
+
+from zc_response.errors import FileForbiddenError, SourceError
+from zc_response.planning import plan
+from zc_response.policy import Policy, default_policy
+from zc_response.representation import represent
+from zc_response.sources import FileSource, open_files
+from zc_response.wsgi import (
+    EXCHANGE,
+    SegmentsBody,
+    ZeroCopyMiddleware,
+    read_segments,
+    real_file,
+)
+
+__all__ = ["ZeroCopy", "send_file", "send_from_directory"]
+
+MaxAge = int | Callable[[str | None], int | None] | None
+
+
+def send_file(
+    path_or_file: os.PathLike[str] | str | IO[bytes],
+    mimetype: str | None = None,
+    as_attachment: bool = False,
+    download_name: str | None = None,
+    conditional: bool = True,
+    etag: bool | str = True,
+    last_modified: datetime | float | None = None,
+    max_age: MaxAge = None,
+) -> Response:
+    """Send a file, as `flask.send_file` does.
+
+    Raises the OSError that says why a path cannot be opened: FileNotFoundError,
+    PermissionError. A file object that is no file of the operating system, and one that
+    does not stand at its beginning, are Flask's own affair.
+    """
+    options: dict[str, Any] = {
+        "mimetype": mimetype,
+        "as_attachment": as_attachment,
+        "download_name": download_name,
+        "last_modified": last_modified,
+    }
+    policy = _policy()
+    if not current_app.config["USE_X_SENDFILE"]:
+        source = _open(path_or_file, policy)
+        if source is not None:
+            path = source.path if _is_path(path_or_file) else None
+            return _respond(source, path, policy, conditional, etag, max_age, options)
+    return flask.send_file(
+        path_or_file,
+        conditional=conditional,
+        etag=etag,
+        max_age=max_age,
+        **options,
+    )
+
+
+def send_from_directory(
+    directory: os.PathLike[str] | str, path: os.PathLike[str] | str, **kwargs: Any
+) -> Response:
+    """Send a file from within a directory, as `flask.send_from_directory` does.
+
+    Raises NotFound for what is not there, is not a regular file, or leads out of the
+    directory (also by a symbolic link), and Forbidden for what may not be read.
+    """
+    policy = _policy()
+    root = os.path.join(current_app.root_path, directory)
+    try:
+        source = open_files(policy).open(_joined(root, os.fspath(path)), root)
+    except SourceError as exc:
+        raise _http_error(exc) from exc
+    if current_app.config["USE_X_SENDFILE"]:
+        source.release()
+        return flask.send_from_directory(directory, path, **kwargs)
+    options = {
+        name: kwargs.pop(name, None)
+        for name in ("mimetype", "download_name", "last_modified")
+    }
+    options["as_attachment"] = kwargs.pop("as_attachment", False)
+    return _respond(
+        source,
+        source.path,
+        policy,
+        kwargs.pop("conditional", True),
+        kwargs.pop("etag", True),
+        kwargs.pop("max_age", None),
+        options,
+    )
+
+
+class ZeroCopy:
+    """The extension: `ZeroCopy(app)`, or `ZeroCopy()` and `init_app(app)`."""
+
+    def __init__(self, app: Flask | None = None, policy: Policy | None = None) -> None:
+        self.policy = policy
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Have the files of `app` leave by zero copy."""
+        app.extensions["zc_response"] = self
+        app.wsgi_app = ZeroCopyMiddleware(app.wsgi_app, self.policy)  # type: ignore[method-assign]
+
+        def send_static_file(filename: str) -> Response:
+            if not app.has_static_folder or app.static_folder is None:
+                raise RuntimeError("'static_folder' must be set to serve static_files.")
+            max_age = app.get_send_file_max_age(filename)
+            return send_from_directory(app.static_folder, filename, max_age=max_age)
+
+        app.send_static_file = send_static_file  # type: ignore[method-assign]
+
+
+# How -------------------------------------------------------------------------------
+
+
+def _policy() -> Policy:
+    extension = current_app.extensions.get("zc_response")
+    policy: Policy | None = getattr(extension, "policy", None)
+    return policy or default_policy()
+
+
+def _is_path(path_or_file: object) -> bool:
+    return isinstance(path_or_file, str) or hasattr(path_or_file, "__fspath__")
+
+
+def _open(path_or_file: Any, policy: Policy) -> FileSource | None:
+    """The open file; None if it is not for us to send."""
+    if _is_path(path_or_file):
+        path = os.path.join(current_app.root_path, path_or_file)
+        try:
+            return open_files(policy).open(path)
+        except SourceError as exc:
+            if exc.status == 503:
+                raise ServiceUnavailable(retry_after=1) from exc
+            raise
+    file = real_file(path_or_file)
+    if file is None or not file.readable() or file.tell() != 0:
+        return None
+    try:
+        return FileSource.of_descriptor(file.fileno())
+    except (OSError, ValueError):
+        return None
+
+
+def _joined(root: str, path: str) -> str:
+    """The path below a root, without leaving it in any spelling."""
+    joined = os.path.normpath(os.path.join(root, path))
+    if (
+        os.path.isabs(path)
+        or "\\" in path
+        or not joined.startswith(root.rstrip(os.sep) + os.sep)
+    ):
+        raise NotFound
+    return joined
+
+
+def _http_error(error: SourceError) -> Exception:
+    if isinstance(error, FileForbiddenError) and error.errno == errno.EACCES:
+        return Forbidden()
+    if error.status == 503:
+        return ServiceUnavailable(retry_after=1)
+    return NotFound()
+
+
+def _respond(
+    source: FileSource,
+    path: str | None,
+    policy: Policy,
+    conditional: bool,
+    etag: bool | str,
+    max_age: MaxAge,
+    options: dict[str, Any],
+) -> Response:
+    """The response that sends `source`, which it takes over."""
+    try:
+        if max_age is None:
+            max_age = current_app.get_send_file_max_age
+        if callable(max_age):
+            max_age = max_age(path)
+        if options["download_name"] is None and path is not None:
+            options["download_name"] = os.path.basename(path)
+        # The header fields are Werkzeug's own affair; it gets an empty file for that.
+        response: Response = werkzeug.utils.send_file(  # type: ignore[assignment]
+            io.BytesIO(),
+            request.environ,
+            conditional=False,
+            etag=False,
+            max_age=max_age,
+            response_class=current_app.response_class,
+            **options,
+        )
+        del response.headers["Content-Length"]
+        _fill(response, source, policy, conditional, etag)
+    except BaseException:
+        source.release()
+        raise
+    return response
+
+
+def _fill(
+    response: Response,
+    source: FileSource,
+    policy: Policy,
+    conditional: bool,
+    etag: bool | str,
+) -> None:
+    headers = response.headers
+    if isinstance(etag, str):
+        response.set_etag(etag)
+    what = represent(source, tuple(headers.to_wsgi_list()), policy)
+    if not etag:
+        what = replace(what, etag=None)
+    conditions = _conditions() if conditional else {}
+    made = plan(request.method, conditions, what, max_parts=policy.max_parts)
+    if made.status == 416:
+        raise RequestedRangeNotSatisfiable(source.facts.size)
+    response.status_code = made.status
+    headers.clear()
+    headers.extend(made.headers)
+    exchange = request.environ.get(EXCHANGE)
+    if exchange is not None:
+        exchange.expect()
+    response.response = SegmentsBody(
+        made.segments,
+        lambda segments: read_segments(segments, policy, made.status),
+        source.release,
+    )
+    response.direct_passthrough = True
+
+
+def _conditions() -> dict[str, str]:
+    found = {}
+    for name in _CONDITIONS:
+        value = request.headers.get(name)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+_CONDITIONS = (
+    "range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "if-range",
+)
