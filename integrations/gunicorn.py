@@ -185,6 +185,12 @@ class _ResponseConnection:
         self._mine: socket.socket | None = None
 
     @property
+    def start_response(self) -> StartResponse:
+        """gunicorn's own: the Response remembers what is said."""
+        own: StartResponse = self._response.start_response
+        return own
+
+    @property
     def obstacle(self) -> str:
         """Why the socket is out of reach."""
         cfg = self._response.cfg

@@ -17,6 +17,10 @@ class Connection(Protocol):
     """One response of a server that lets us write to its socket."""
 
     @property
+    def start_response(self) -> StartResponse:
+        """What the application gets for it."""
+
+    @property
     def obstacle(self) -> str:
         """Why nobody may write to this connection's socket; empty if we may."""
 
@@ -36,8 +40,12 @@ class Connection(Protocol):
     def sent(self) -> int:
         """Body bytes that the server knows of."""
 
-    def head(self) -> bytes:
-        """The bytes that the server would send before the body, taken from it."""
+    def head(self) -> bytes | None:
+        """The bytes that the server would send before the body, taken from it.
+
+        None if it cannot be prevented from sending them itself, when it is given an
+        empty chunk.
+        """
 
     def frame(self, count: int) -> tuple[bytes, bytes]:
         """Tell the server of `count` body bytes; return what goes around them."""

@@ -85,9 +85,11 @@ class Exchange:
             return
         transfer = Transfer(body, access, policy, tally)
         try:
-            transfer.head = connection.head()
+            head = connection.head()
+            if head is None:
+                yield b""
             before, transfer.tail = connection.frame(count)
-            transfer.head += before
+            transfer.head = (head or b"") + before
         except BaseException:
             transfer.close()
             raise

@@ -40,7 +40,7 @@ class ZeroCopyMiddleware:
         servers_own = environ.get(_WRAPPER)
         environ[_WRAPPER] = exchange.wrap
         try:
-            return exchange.body(self.app(environ, start_response))
+            return exchange.body(self.app(environ, connection.start_response))
         finally:
             # A server may ask whether the body is an instance of its own.
             if servers_own is None:
