@@ -19,7 +19,7 @@ from zc_response.planning import (
     last_modified,
 )
 from zc_response.policy import Policy
-from zc_response.sources import GRAIN_NS, Facts, FileSource
+from zc_response.sources import Facts, FileSource, grain_ns
 
 _SECOND_NS: Final = 1_000_000_000
 _SETTLED_NS: Final = 3 * _SECOND_NS  # longer than any filesystem's grain
@@ -59,7 +59,8 @@ def entity_tag(facts: Facts, made_of: str, *, suffix: str = "") -> str | None:
     It is weak while a second change could still hide behind the same timestamp, and
     there is none if it would rest on an mtime that says nothing.
     """
-    weak = GRAIN_NS > 0 and is_young(facts.mtime_ns, time.time_ns(), GRAIN_NS)
+    grain = grain_ns(facts.filesystem)
+    weak = grain > 0 and is_young(facts.mtime_ns, time.time_ns(), grain)
     if made_of == "change":
         return etag_from_change(
             facts.inode,

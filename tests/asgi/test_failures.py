@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.live import Client, Server, eventually
 from zc_response import Report
 from zc_response.asgi import Receive, Scope, Send
 from zc_response.kernel import sockets
+from zc_response.policy import default_policy
 
 BIG = CONTENT * 8  # 24 MiB: more than the buffers of a connection take
 SMALL_WINDOW = 16384
@@ -29,6 +31,15 @@ def big(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def only_counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Bytes are counted, and nothing else keeps a file honest."""
+    monkeypatch.setenv("ZC_RESPONSE_INTEGRITY", "fast")
+    default_policy.cache_clear()
+    yield
+    default_policy.cache_clear()
+
+
 def serving(path: Path) -> App:
     return sending(start(content_length=len(BIG)), pathsend(path))
 
@@ -39,6 +50,7 @@ def under_way(server: Server) -> None:
     time.sleep(0.1)
 
 
+@pytest.mark.usefixtures("only_counted")
 def test_a_file_that_shrinks_ends_the_connection_visibly(
     hooked: Serve, big: Path, reports: list[Report]
 ) -> None:

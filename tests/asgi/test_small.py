@@ -587,9 +587,13 @@ def test_a_disk_error_is_an_honest_500(
             assert client.get("/file").body == SMALL
 
 
-def test_a_file_that_ends_too_early_is_an_honest_500(
-    served: Serve, faulty_mount: MountFaulty
+def test_a_file_that_ends_too_early_is_looked_at_again_and_refused(
+    served: Serve, faulty_mount: MountFaulty, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """As one that shrinks between the look at it and the read, which is no error."""
     mount = faulty_mount(SMALL, Faults(data_ends_at=0))
     with served(files(mount.directory)) as server, server.client() as client:
-        assert client.get("/file").status == 500
+        answer = client.get("/file")
+
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert "changed while it was looked at" in caplog.text

@@ -6,6 +6,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
@@ -61,11 +62,15 @@ def transfer_of(
     ours: socket.socket,
     strategy: Strategy = Strategy.SENDFILE,
     step_bytes: int = 64 * 1024,
+    **settings: Any,
 ) -> Iterator[tuple[Transfer, Tally]]:
-    """A transfer over a duplicate of `ours`, and its account, until the block ends."""
+    """A transfer over `ours`, and its account, until the block ends.
+
+    The settings are its policy's.
+    """
     tally = tally_of(segments, strategy)
     access = Access(fileno=ours.fileno)
-    policy = Policy(step_bytes=step_bytes)
+    policy = Policy(step_bytes=step_bytes, **settings)
     transfer = Transfer(Body(segments, policy), access, policy, tally)
     with contextlib.closing(transfer):
         yield transfer, tally

@@ -24,6 +24,7 @@ from tests.transmit.lines import (
     whole,
 )
 from tests.transmit.test_asyncio_driver import Work, settled
+from zc_response import guards
 from zc_response.errors import (
     DisconnectedError,
     FilesystemTimeoutError,
@@ -350,6 +351,7 @@ def test_cancelled_while_a_step_is_away_the_connection_is_reset_at_once(
         await until(lambda: job.fileno() < 0)
 
     run(main)
+    guards.close_all()
     close_all()
     assert descriptors() <= before
     assert job.tally.sent == 0

@@ -6,6 +6,7 @@ import click
 
 from zc_response import __version__
 from zc_response.cli.bench.options import bench
+from zc_response.cli.doctor.options import doctor
 
 
 @click.group()
@@ -15,3 +16,4 @@ def zc_response() -> None:
 
 
 zc_response.add_command(bench)
+zc_response.add_command(doctor)

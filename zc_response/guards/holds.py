@@ -2,8 +2,9 @@
 
 Without a lease the facts of the file are compared. For `safe` that is: size and mtime,
 between steps. It cannot see a write(2) that had set the mtime before we looked, and is
-still changing bytes. For `strict` each look therefore waits until no write is under
-way: facts, wait, read, wait, facts. Whoever changes bytes between the two waits has
+still changing bytes. For `strict`, and for `safe` when the mtime is young, each look at
+what is read therefore waits until no write is under way: facts, wait, read, wait,
+facts. Whoever changes bytes between the two waits has
 begun after the first facts, and so has set a new time before the second (a write counts
 as under way from before it sets the time: `kernel.files.wait_for_writes`). Stores to a
 mapping set no such time; only a lease knows of them, and is refused.
@@ -22,7 +23,7 @@ from zc_response.guards.snapshots import Snapshot, Stretch
 from zc_response.kernel import files
 from zc_response.native import new_lock
 from zc_response.policy import Policy
-from zc_response.sources import GRAIN_NS, FileSource
+from zc_response.sources import FileSource, grain_ns
 
 COUNT: Final = "count"
 STAT: Final = "stat"
@@ -67,6 +68,7 @@ class Hold:
         "_is_open",
         "_is_settled",
         "_is_strict",
+        "_is_wary",
         "_lease",
         "_lock",
         "_status",
@@ -81,7 +83,8 @@ class Hold:
 
     def __init__(self, source: FileSource, policy: Policy) -> None:
         self._is_strict = policy.integrity == "strict"
-        self._is_settled = not self._is_strict
+        self._is_wary = self._is_strict or is_young(source)
+        self._is_settled = not self._is_wary
         self._lease: Lease | None = None
         self._status: os.stat_result | None = None
         self.budget = policy.break_budget
@@ -135,8 +138,8 @@ class Hold:
 
     @property
     def may_wait(self) -> bool:
-        """True if `read` and `check` may have to wait for a writer."""
-        return self._is_strict and self._status is not None
+        """True if `read` may have to wait for a writer."""
+        return self._is_wary and self._status is not None
 
     @property
     def compares(self) -> bool:
@@ -147,10 +150,7 @@ class Hold:
         """Raise ChangedError if what has been read until now may not be as promised."""
         self.check_failure()
         if self._status is not None:
-            fd = self.source.fileno()
-            if self._is_strict:
-                files.wait_for_writes(fd)
-            now = os.fstat(fd)
+            now = os.fstat(self.source.fileno())
             change = _change(self._status, now, self._is_strict)
             if change:
                 raise ChangedError(f"{self.source.path} {change} while it was sent")
@@ -172,8 +172,13 @@ class Hold:
             if not self._is_settled:
                 self._settle()
             data = self.source.read(offset, count)
-            self.check()
+            self._check_read()
         return data
+
+    def _check_read(self) -> None:
+        if self.may_wait:
+            files.wait_for_writes(self.source.fileno())
+        self.check()
 
     def __enter__(self) -> Hold:
         self._lock.acquire()
@@ -188,10 +193,11 @@ class Hold:
         """Have a first look that no later change can hide from."""
         if self._status is None:
             return
-        young = (self._status.st_mtime_ns + GRAIN_NS - time.time_ns()) / 1e9
-        if GRAIN_NS and 0 < young <= GRAIN_NS / 1e9:
-            time.sleep(young)
-        self.check()
+        grain = grain_ns(self.source.facts.filesystem)
+        young = self._status.st_mtime_ns + grain - time.time_ns()
+        if 0 < young <= grain:
+            time.sleep(young / 1e9)
+        self._check_read()
         self._is_settled = True
 
     # When somebody waits to write ----------------------------------------------------
@@ -231,12 +237,22 @@ class Hold:
         """Have the transfer fail; True if no more of the file can reach the client."""
         carrier, is_first = self.carrier, not self._failure
         self._failure = f"{_ABOUT} {reason}"
-        if carrier is None or not carrier.is_under_way():
+        if carrier is None or not self._is_on_its_way(carrier):
             return True
         is_cut = carrier.cut()
         if is_first:
             carrier.wake()
         return is_cut
+
+    def _is_on_its_way(self, carrier: Carrier) -> bool:
+        """True if the client may still get bytes of the file: those that the kernel
+        has, and those that a step is just about to queue."""
+        if not self._lock.acquire(blocking=False):
+            return True
+        try:
+            return carrier.is_under_way()
+        finally:
+            self.__exit__()
 
     # The end -----------------------------------------------------------------------
 
@@ -273,7 +289,7 @@ def read_at_once(
     """
     if integrity == "fast":
         return read()
-    if integrity == "safe":
+    if integrity == "safe" and not is_young(source):
         found = read()
         return found if source.is_unchanged() else None
     try:
@@ -288,21 +304,29 @@ def read_at_once(
     return found if lease.is_held else None
 
 
+def is_young(source: FileSource) -> bool:
+    """True if the file was written to so lately that the write may still be under way.
+
+    A write(2) sets the mtime as it begins.
+    """
+    return time.time_ns() - source.facts.mtime_ns < _YOUNG_NS
+
+
+_YOUNG_NS: Final = 1_000_000_000
+
+
 def _change(before: os.stat_result, now: os.stat_result, is_strict: bool) -> str:
     """In what way a file has changed, in words; empty if it has not.
 
-    The ctime alone says little: rename, unlink, chmod and others set it as well. So it
-    counts for `strict`, and only where nothing of the kind is to be seen.
+    Who writes and sets the mtime back still leaves a new ctime. But so do chmod and
+    rename, which harm nobody; so `safe` does not ask for it. `strict` does, and lets it
+    pass only where the file has lost a name: publishing by rename takes the old file's.
     """
     if now.st_size != before.st_size:
         return f"changed from {before.st_size} to {now.st_size} bytes"
     if now.st_mtime_ns != before.st_mtime_ns:
         return "was written to"
-    is_explained = _other_changes(now) != _other_changes(before)
-    if is_strict and now.st_ctime_ns != before.st_ctime_ns and not is_explained:
-        return "was changed, and its mtime set back,"
+    has_new_ctime = now.st_ctime_ns != before.st_ctime_ns
+    if is_strict and has_new_ctime and now.st_nlink >= before.st_nlink:
+        return "was changed, and its mtime perhaps set back,"
     return ""
-
-
-def _other_changes(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_nlink, status.st_mode, status.st_uid, status.st_gid

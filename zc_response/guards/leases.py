@@ -56,11 +56,12 @@ BUSY_SECONDS: Final = 0.005
 """How often those are looked at who have to let go."""
 _TOO_LATE: Final = "the client has not taken in time what was sent of it"
 
-_REASONS: Final = {
+REFUSALS: Final = {
     errno.EACCES: "the process does not own the file and lacks CAP_LEASE",
     errno.EAGAIN: "somebody has the file open for writing",
-    errno.EINVAL: "leases are switched off (fs.leases-enable)",
+    errno.EINVAL: "leases are switched off (fs.leases-enable), or there are none here",
 }
+"""Why the kernel refuses a lease."""
 
 
 class State(Enum):
@@ -204,7 +205,7 @@ class Leases:
         try:
             kernel.take(fd, keeper)
         except OSError as exc:
-            return _REASONS.get(exc.errno or 0) or f"refused: {exc.strerror}"
+            return REFUSALS.get(exc.errno or 0) or f"refused: {exc.strerror}"
         if not source.facts.are_still(os.fstat(fd)):
             kernel.give_back(fd)
             raise FileChangedError.of(source.path)

@@ -62,7 +62,7 @@ def make(
 def reflink(source: FileSource) -> FileSource:
     """A copy of the whole file on its own filesystem. Raises OSError if it has none."""
     refusal: OSError | None = None
-    for directory in (os.path.dirname(source.path) or ".", tempfile.gettempdir()):
+    for directory in (*_directories(source), tempfile.gettempdir()):
         try:
             if os.stat(directory).st_dev != source.facts.device:
                 continue
@@ -77,6 +77,15 @@ def reflink(source: FileSource) -> FileSource:
             raise
         return FileSource(fd, source.path)
     raise refusal or OSError(f"no directory for a copy of {source.path}")
+
+
+def _directories(source: FileSource) -> Iterable[str]:
+    """Where the file lies, whatever it was called when it was opened."""
+    try:
+        path = os.readlink(f"/proc/self/fd/{source.fileno()}")
+    except OSError:
+        path = source.path
+    yield os.path.dirname(path) or "."
 
 
 def _copy(

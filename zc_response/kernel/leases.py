@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import select
 import signal
@@ -72,11 +73,15 @@ def is_held(fd: int) -> bool:
 
 
 def break_time() -> float:
-    """Seconds after which the kernel takes a broken lease away (proc(5))."""
+    """Seconds after which the kernel takes a broken lease away; inf is never (proc(5)).
+
+    The file says 0 for that.
+    """
     try:
-        return float(Path("/proc/sys/fs/lease-break-time").read_text())
+        seconds = float(Path("/proc/sys/fs/lease-break-time").read_text())
     except (OSError, ValueError):
         return 45.0
+    return seconds or math.inf
 
 
 _SIGINFO: Final = 128  # bytes of one struct signalfd_siginfo (signalfd(2))

@@ -6,6 +6,7 @@ what an interface is stands in /sys/class/net.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -45,6 +46,13 @@ def route_to(family: int, address: bytes) -> Route:
 
 
 def _read(answer: bytes) -> Route:
+    try:
+        return _parse(answer)
+    except (struct.error, IndexError) as exc:  # by who only plays a kernel
+        raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG)) from exc
+
+
+def _parse(answer: bytes) -> Route:
     size, kind, *_rest = _HEADER.unpack_from(answer)
     place = _HEADER.size
     if kind == _NLMSG_ERROR:

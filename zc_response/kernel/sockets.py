@@ -131,13 +131,18 @@ def unacknowledged(fd: int) -> int:
     return int.from_bytes(answer, sys.byteorder)
 
 
-def peer(sock: Socket) -> tuple[int, bytes] | None:
+def peer(fd: int) -> tuple[int, bytes] | None:
     """Family and address of the other end; None if it is not an Internet address.
 
     An IPv4 address in the clothes of IPv6 comes as what it is. Raises OSError if there
     is no other end any more.
     """
-    name = sock.getpeername()
+    # Not `borrow`: with the wrong family Python reads past the end of a longer address.
+    sock = Socket(fileno=fd)
+    try:
+        name = sock.getpeername()
+    finally:
+        sock.detach()
     if not isinstance(name, tuple):
         return None
     text = name[0].partition("%")[0]

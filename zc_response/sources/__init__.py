@@ -10,14 +10,14 @@ from zc_response.sources.cache import OpenFiles, open_files
 from zc_response.sources.file import Facts, FileSource
 from zc_response.sources.places import place_of
 from zc_response.sources.root import Root
-from zc_response.sources.timestamps import GRAIN_NS
+from zc_response.sources.timestamps import grain_ns
 
 __all__ = [
-    "GRAIN_NS",
     "Facts",
     "FileSource",
     "OpenFiles",
     "Root",
+    "grain_ns",
     "open_files",
     "place_of",
 ]

@@ -23,13 +23,10 @@ _answers: OrderedDict[tuple[int, bytes], tuple[float, bool]] = OrderedDict()
 
 def is_same_host(fd: int) -> bool:
     """True unless the other end of a connected socket is surely elsewhere."""
-    sock = sockets.borrow(fd)
     try:
-        peer = sockets.peer(sock)
+        peer = sockets.peer(fd)
     except OSError:
         return True
-    finally:
-        sock.detach()
     return peer is None or _is_here(*peer)
 
 

@@ -57,9 +57,11 @@ def sendfile(line: Line, cursor: Cursor) -> Steps:
             yield line.is_full()
             continue
         except OSError as exc:
+            hold.check_failure()
             if exc.errno in sockets.REFUSED:
                 raise RefusedError(f"sendfile: {exc.strerror}") from exc
             raise peer_gone(exc) from exc
+        hold.check_failure()
         if count == 0:
             raise TruncatedError(f"{source.path} ends at byte {cursor.offset}")
         cursor.offset += count
