@@ -47,8 +47,8 @@ class Keeper:
         self._is_getting_ready.acquire()
         self._thread.start()
         with self._is_getting_ready:
-            if self._refusal is not None:
-                raise self._refusal
+            if self._breaks is None:
+                raise self._refusal or RuntimeError("the keeper did not start")
 
     @property
     def is_alive(self) -> bool:
