@@ -6,7 +6,7 @@ A step that may have to wait for a disk is taken in a thread of gevent's own poo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final
 
 import gevent
@@ -39,9 +39,8 @@ def drive(job: Job) -> None:
 def _drive(job: Job) -> None:
     steps, waits, progress = job.steps(), Waits(), Progress(job.tally.sent)
     pool = gevent.get_hub().threadpool
-    take: Callable[[], Want | None] = lambda: next(steps, None)  # noqa: E731
     until = time.monotonic() + TURN_SECONDS
-    want = take()
+    want = next(steps, None)
     while want is not None:
         if want is Want.SOON:
             gevent.sleep(waits.next())
@@ -55,7 +54,20 @@ def _drive(job: Job) -> None:
             _check(job, progress)
         if time.monotonic() > until:
             until = time.monotonic() + TURN_SECONDS
-        want = pool.apply(take) if want is Want.DISK else take()
+        if want is Want.DISK:
+            want, error = pool.apply(_try, (steps,))
+            if error is not None:
+                raise error
+        else:
+            want = next(steps, None)
+
+
+def _try(steps: Iterator[Want]) -> tuple[Want | None, Exception | None]:
+    """Take a step; gevent prints whatever a function raises in its pool."""
+    try:
+        return next(steps, None), None
+    except Exception as exc:
+        return None, exc
 
 
 def _wait(job: Job, progress: Progress) -> None:
