@@ -41,7 +41,6 @@ from zc_response.policy import Policy, default_policy
 from zc_response.representation import represent
 from zc_response.sources import FileSource, open_files
 from zc_response.wsgi import (
-    EXCHANGE,
     SegmentsBody,
     ZeroCopyMiddleware,
     read_segments,
@@ -252,9 +251,6 @@ def _fill(
     response.status_code = made.status
     headers.clear()
     headers.extend(made.headers)
-    exchange = request.environ.get(EXCHANGE)
-    if exchange is not None:
-        exchange.expect()
     response.response = SegmentsBody(
         made.segments,
         lambda segments: read_segments(segments, policy, made.status),

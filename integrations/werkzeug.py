@@ -44,8 +44,13 @@ class _HandlerConnection:
 
     def start_response(self, status: str, headers: Any, *more: Any) -> Any:
         """The server's own, and a look at what is said."""
-        write = self._start_response(status, headers, *more)
+        server_write = self._start_response(status, headers, *more)
         self.status, self._fields = int(status.split(maxsplit=1)[0]), list(headers)
+
+        def write(data: bytes) -> None:
+            self.passed(len(data))
+            server_write(data)
+
         return write
 
     @property
@@ -76,7 +81,11 @@ class _HandlerConnection:
     def head(self) -> None:
         """The server writes it by itself."""
 
-    def frame(self, count: int) -> tuple[bytes, bytes]:
+    def passed(self, count: int) -> None:
+        """The server does not count."""
+        self.sent += count
+
+    def frame(self, count: int, is_last: bool) -> tuple[bytes, bytes]:
         """There is nothing around a body that has a length, or ends the connection."""
         self.sent += count
         return b"", b""
