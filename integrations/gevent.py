@@ -13,7 +13,7 @@ import gevent
 from gevent.socket import wait_write
 
 from zc_response.errors import StalledError
-from zc_response.transmit import Job, Progress, Waits, Want
+from zc_response.transmit import Job, Progress, Waits, Want, own_or_borrow
 
 TURN_SECONDS: Final = 0.001
 """How long one transfer goes on before it lets others have their turn."""
@@ -46,8 +46,7 @@ def _drive(job: Job) -> None:
             gevent.sleep(waits.next())
         elif want is Want.WRITABLE:
             waits.over()
-            job.own()
-            _wait(job, progress)
+            _wait(job, own_or_borrow(job), progress)
         elif want is Want.TURN and time.monotonic() > until:
             gevent.sleep(0)
         if want is not Want.TURN:
@@ -70,10 +69,10 @@ def _try(steps: Iterator[Want]) -> tuple[Want | None, Exception | None]:
         return None, exc
 
 
-def _wait(job: Job, progress: Progress) -> None:
+def _wait(job: Job, fd: int, progress: Progress) -> None:
     while True:
         try:
-            wait_write(job.fileno(), timeout=LOOK_SECONDS, timeout_exc=TimeoutError())
+            wait_write(fd, timeout=LOOK_SECONDS, timeout_exc=TimeoutError())
             return
         except TimeoutError:
             _check(job, progress)

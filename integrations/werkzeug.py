@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from typing import Any, Final
 
 from zc_response.errors import TransferError
 from zc_response.report import Tally
-from zc_response.transmit import Access, Transfer, drive_here, reset
+from zc_response.transmit import Access, Transfer, drive_here
 from zc_response.wsgi import Connection, Environ, StartResponse
 
 _START_RESPONSE: Final = "WSGIRequestHandler.run_wsgi.<locals>.start_response"
@@ -115,8 +116,11 @@ class _HandlerConnection:
         """Nobody watches over the development server."""
 
     def abort(self) -> None:
-        """Drop the connection, with RST."""
-        if not self.obstacle:
-            reset(self._socket.fileno())
-        else:
-            self._socket.close()
+        """Have the connection end with RST when the server closes it, which is soon.
+
+        Before that the server reads what the client still sends, and if that fails it
+        does not close the application's body.
+        """
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )

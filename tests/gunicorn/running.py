@@ -140,13 +140,15 @@ def gunicorn(
     worker: str = "sync",
     hooks: bool = True,
     config: str = "",
+    command: str = "",
     environ: Mapping[str, str] | None = None,
     context: ssl.SSLContext | None = None,
     **settings: Any,
 ) -> Iterator[Gunicorn]:
     """gunicorn with `app`, until the block ends.
 
-    `config` is more of its configuration file; keywords are settings in it.
+    `config` is more of its configuration file; keywords are settings in it. `command`
+    names another one, which has the hooks; then all settings are told by the command.
     """
     work.mkdir(exist_ok=True)
     options: dict[str, Any] = {
@@ -161,10 +163,13 @@ def gunicorn(
     lines = [f"{name} = {value!r}\n" for name, value in (options | settings).items()]
     conf = work / "gunicorn.conf.py"
     conf.write_text((HOOKS if hooks else "") + "".join(lines) + config)
+    arguments = ["-c", str(conf)]
+    if command:
+        arguments = ["-c", command, "-b", "127.0.0.1:0", "-k", worker, app]
     more = {"TEST_FILES": str(work / "files"), "TEST_REPORTS": str(work / "reports")}
     with (work / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", str(conf)],
+            [sys.executable, "-m", "gunicorn", *arguments],
             cwd=CHECKOUT,
             env={**os.environ, **more, **(environ or {})},
             stdin=subprocess.DEVNULL,

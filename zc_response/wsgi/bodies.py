@@ -185,12 +185,15 @@ class SegmentsBody(ZeroCopyBody):
         segments: Sequence[Segment],
         read: Callable[[Sequence[Segment]], Generator[bytes, None, None]],
         close: Callable[[], object],
+        *,
+        marks: bool,
     ) -> None:
+        """`marks` its first chunk: servers that do not know of that may be strict."""
         self._segments = segments
         self._read = read
         self._close = close
         self._chunks: Generator[bytes, None, None] | None = None
-        self._is_first, self._is_taken = True, False
+        self._is_first, self._is_taken = marks, False
 
     def __iter__(self) -> SegmentsBody:
         return self
