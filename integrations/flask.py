@@ -170,7 +170,7 @@ def _open(path_or_file: Any, policy: Policy) -> FileSource | None:
         return None
 
 
-def _close_both(source: FileSource, file: IO[bytes]) -> None:
+def _close_both(source: FileSource, file: Any) -> None:
     """Let go of the source, and close the file that the view has opened."""
     source.release()
     file.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,8 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-Ask = Callable[..., Any]
-
-
 @pytest.fixture
-def client() -> Iterator[Callable[[Callable[[], Any]], FlaskClient]]:
+def client() -> Callable[[Callable[[], Any]], FlaskClient]:
     """Flask's test client for an application with one view."""
 
     def for_view(view: Callable[[], Any]) -> FlaskClient:

@@ -180,7 +180,7 @@ def test_a_temporary_file_is_gone_when_it_was_sent(client: Make) -> None:
         made.write(CONTENT)
         made.seek(0)
         names.append(made.name)
-        return send_file(made, mimetype="x/y")  # type: ignore[arg-type]
+        return send_file(made, mimetype="x/y")
 
     with client(view).get("/") as answer:
         assert answer.data == CONTENT

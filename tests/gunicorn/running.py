@@ -141,6 +141,7 @@ def gunicorn(
     hooks: bool = True,
     config: str = "",
     command: str = "",
+    file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     context: ssl.SSLContext | None = None,
     **settings: Any,
@@ -148,7 +149,8 @@ def gunicorn(
     """gunicorn with `app`, until the block ends.
 
     `config` is more of its configuration file; keywords are settings in it. `command`
-    names another one, which has the hooks; then all settings are told by the command.
+    names another one, which has the hooks; then the rest is told by the command line.
+    `file` is one that says it all, but for the port.
     """
     work.mkdir(exist_ok=True)
     options: dict[str, Any] = {
@@ -166,6 +168,9 @@ def gunicorn(
     arguments = ["-c", str(conf)]
     if command:
         arguments = ["-c", command, "-b", "127.0.0.1:0", "-k", worker, app]
+        arguments.append("--no-control-socket")
+    if file is not None:
+        arguments = ["-c", str(file), "-b", "127.0.0.1:0", "--no-control-socket"]
     more = {"TEST_FILES": str(work / "files"), "TEST_REPORTS": str(work / "reports")}
     with (work / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -179,17 +184,17 @@ def gunicorn(
         )
     server = Gunicorn(process, work, context)
     try:
+        sign = "Booting worker" if file is not None else "the application is loaded"
         workers = settings.get("workers", 1)
-        eventually(lambda: _is_ready(server, workers), "gunicorn's start")
+        eventually(lambda: _has_said(server, sign, workers), "gunicorn's start")
         yield server
     finally:
         _end(process)
 
 
-def _is_ready(server: Gunicorn, workers: int) -> bool:
-    """True once every worker has its application."""
+def _has_said(server: Gunicorn, sign: str, times: int) -> bool:
     assert server.process.poll() is None, server.log
-    return server.log.count("the application is loaded") >= workers
+    return server.log.count(sign) >= times
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

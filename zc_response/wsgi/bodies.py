@@ -166,10 +166,23 @@ def real_file(filelike: Any) -> io.FileIO | io.BufferedIOBase | None:
     if isinstance(found, tempfile._TemporaryFileWrapper):
         found = found.file
     if isinstance(found, io.FileIO):
-        return found
-    if isinstance(found, io.BufferedReader | io.BufferedRandom):
-        return found if isinstance(found.raw, io.FileIO) else None
+        return found if _reads_as(found, io.FileIO) else None
+    for kind in (io.BufferedReader, io.BufferedRandom):
+        if isinstance(found, kind) and _reads_as(found, kind):
+            raw: object = found.raw
+            is_plain = isinstance(raw, io.FileIO) and _reads_as(raw, io.FileIO)
+            return found if is_plain else None
     return None
+
+
+def _reads_as(file: object, kind: Any) -> bool:
+    """True if the file's own class has not changed how it is read."""
+    own: Any = type(file)
+    return own is kind or all(
+        getattr(own, name) is getattr(kind, name)
+        for name in ("read", "readinto", "readall")
+        if hasattr(kind, name)
+    )
 
 
 def _name(file: Any) -> str:
