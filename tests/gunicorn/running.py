@@ -13,7 +13,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -198,15 +197,7 @@ def _has_said(server: Gunicorn, sign: str, times: int) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Soon, and whatever state it is in: how it ends in good order is for `stop`."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGQUIT)
-        deadline = time.monotonic() + END_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-    with contextlib.suppress(ProcessLookupError):  # its session is its own
+    """At once: how it ends in good order is for `stop`. Its session is its own."""
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(PATIENCE)
-
-
-END_SECONDS = 2.0

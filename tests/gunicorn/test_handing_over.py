@@ -155,11 +155,12 @@ def test_a_file_that_is_overwritten_then_arrives_as_it_was(
 # What comes behind a download on the same connection --------------------------------
 
 
-@pytest.fixture
-def keeping(server: Gunicorn) -> Gunicorn:
-    if "gthread" not in (server.work / "gunicorn.conf.py").read_text():
-        pytest.skip("a sync worker keeps no connection")
-    return server
+@pytest.fixture(scope="module")
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    """A worker that keeps connections, and has one request at a time."""
+    work = tmp_path_factory.mktemp("gunicorn")
+    with gunicorn(work, worker="gthread", threads=1, keepalive=60) as server:
+        yield server
 
 
 def test_the_connection_is_kept(keeping: Gunicorn, big: Path) -> None:

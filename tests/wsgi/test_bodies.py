@@ -217,7 +217,8 @@ def test_whatever_reads_in_a_way_of_its_own_is_not(path: Path) -> None:
         with tempfile.NamedTemporaryFile() as temporary:
             assert real_file(File(temporary)) is None  # Django hides its method
         assert real_file(io.BytesIO()) is None
-        assert real_file(io.BufferedReader(shouting)) is None
+        with io.BufferedReader(shouting) as buffered:
+            assert real_file(buffered) is None
         assert real_file(object()) is None
 
 
