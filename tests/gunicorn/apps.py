@@ -24,10 +24,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
+from starlette.responses import FileResponse
 from starlette.routing import Mount, Route
 
 from zc_response import Report, add_listener
-from zc_response.integrations import flask, starlette
+from zc_response.integrations import flask, gunicorn, starlette
 from zc_response.wsgi import Environ, StartResponse, WsgiApp, ZeroCopyMiddleware
 
 FILES = Path(os.environ.get("TEST_FILES", "."))
@@ -263,6 +264,17 @@ def pid(environ: Environ, start_response: StartResponse, path: Path) -> Iterable
 
 
 @view
+def connections(
+    environ: Environ, start_response: StartResponse, path: Path
+) -> Iterable[bytes]:
+    """How many a gthread worker believes that it has."""
+    assert gunicorn._worker is not None
+    body = str(gunicorn._worker.worker.nr_conns).encode()
+    start_response("200 OK", length(len(body)))
+    return [body]
+
+
+@view
 def slow(
     environ: Environ, start_response: StartResponse, path: Path
 ) -> Iterable[bytes]:
@@ -420,6 +432,10 @@ async def _send(request: Request) -> starlette.FileResponse:
     return starlette.FileResponse(FILES / request.path_params["name"])
 
 
+async def _send_stock(request: Request) -> FileResponse:
+    return FileResponse(FILES / request.path_params["name"])
+
+
 async def _pass_on(request: Request, call_next: Any) -> Any:
     return await call_next(request)
 
@@ -431,6 +447,7 @@ asgi_matrix = Starlette(
             routes=[Route("/{name}", _send)],
             middleware=[Middleware(BaseHTTPMiddleware, dispatch=_pass_on)],
         ),
+        Route("/stock/{name}", _send_stock),
         Route("/{name}", _send),
     ]
 )

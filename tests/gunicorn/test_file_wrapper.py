@@ -25,11 +25,14 @@ def strategy(server: Gunicorn, file: Path) -> str:
     return found
 
 
-@pytest.mark.parametrize("view", ["sized", "unsized"])
+@pytest.mark.parametrize("view", ["sized", "unsized", "generated_unsized"])
 def test_a_file_leaves_by_sendfile(server: Gunicorn, view: str) -> None:
+    """And not a byte comes behind it, where the connection is kept."""
     file = server.file(CONTENT)
-
-    answer = ask(server, view, file)
+    with server.client() as client:
+        answer = client.get(f"/{view}/{file.name}")
+        if answer.reusable:
+            assert client.get("/quick/").body == b"quick"
 
     assert (answer.complete, answer.body) == (True, CONTENT)
     assert strategy(server, file) == "sendfile"

@@ -215,17 +215,24 @@ def test_a_connection_that_is_given_back_can_time_out(start: Start, big: Path) -
 
 
 def test_connections_that_were_given_back_are_counted_as_any(
-    start: Start, big: Path
+    keeping: Gunicorn, big: Path
 ) -> None:
     """Else the worker would some day accept no more, or too many."""
-    with start(worker="gthread", threads=1, worker_connections=3) as server:
-        file = server.file(big)
-        for _ in range(8):
-            with stalled(server, file) as client:
-                assert client.receive(1_000_000).reusable
+    file = keeping.file(big)
+    for again in (True, False, True):
+        with stalled(keeping, file) as client:
+            time.sleep(0.1)  # handed over
+            assert client.receive(1_000_000).reusable
+            if again:
                 assert client.get("/quick/").body == b"quick"
+            assert connections(keeping) == 2
+    eventually(lambda: connections(keeping) == 1, "one connection")
 
-        assert quick(server) == b"quick"
+
+def connections(server: Gunicorn) -> int:
+    """How many the worker knows of: that which asks, and others."""
+    with server.client() as client:
+        return int(client.get("/connections/").body)
 
 
 # Limits ------------------------------------------------------------------------------

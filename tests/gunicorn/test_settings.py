@@ -116,7 +116,7 @@ def test_the_configuration_module_serves_every_worker(
     target = f"tests.gunicorn.apps:{app}"
     with gunicorn(tmp_path / "g", target, worker=worker, command=BY_COMMAND) as server:
         file = server.file(CONTENT)
-        prefix = "/sized" if app == "app" else ""
+        prefix = "/sized" if app == "app" else "/stock"
         with server.client() as client:
             assert client.get(f"{prefix}/{file.name}").body == CONTENT
         assert server.report(file)["strategy"] == "sendfile"
@@ -127,7 +127,7 @@ def test_uvicorns_worker_of_ours_needs_no_hooks(start: Start) -> None:
     with start(app, worker=UVICORN_WORKER, hooks=False) as server:
         file = server.file(CONTENT)
         with server.client() as client:
-            assert client.get(f"/{file.name}").body == CONTENT
+            assert client.get(f"/stock/{file.name}").body == CONTENT
         assert server.report(file)["strategy"] == "sendfile"
 
 

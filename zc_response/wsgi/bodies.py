@@ -163,8 +163,6 @@ def real_file(filelike: Any) -> io.FileIO | io.BufferedIOBase | None:
         filelike = filelike.file
     # A proxy (Django's File) hands out the methods of the file itself.
     found = getattr(getattr(filelike, "read", None), "__self__", None)
-    if isinstance(found, tempfile._TemporaryFileWrapper):
-        found = found.file
     if isinstance(found, io.FileIO):
         return found if _reads_as(found, io.FileIO) else None
     for kind in (io.BufferedReader, io.BufferedRandom):
