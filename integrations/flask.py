@@ -18,12 +18,15 @@ server), and serves its static files in the way described above.
 from __future__ import annotations
 
 import errno
+import inspect
 import io
 import os
+import posixpath
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import IO, Any
+from functools import partial
+from typing import IO, Any, Final
 
 import flask
 import werkzeug.utils
@@ -73,21 +76,20 @@ def send_file(
         "mimetype": mimetype,
         "as_attachment": as_attachment,
         "download_name": download_name,
+        "conditional": conditional,
+        "etag": etag,
         "last_modified": last_modified,
+        "max_age": max_age,
     }
     policy = _policy()
     if not current_app.config["USE_X_SENDFILE"]:
         source = _open(path_or_file, policy)
+        if source is not None and _is_path(path_or_file):
+            return _respond(source, source.path, source.release, policy, **options)
         if source is not None:
-            path = source.path if _is_path(path_or_file) else None
-            return _respond(source, path, policy, conditional, etag, max_age, options)
-    return flask.send_file(
-        path_or_file,
-        conditional=conditional,
-        etag=etag,
-        max_age=max_age,
-        **options,
-    )
+            end = partial(_close_both, source, path_or_file)
+            return _respond(source, None, end, policy, **options)
+    return flask.send_file(path_or_file, **options)
 
 
 def send_from_directory(
@@ -98,29 +100,20 @@ def send_from_directory(
     Raises NotFound for what is not there, is not a regular file, or leads out of the
     directory (also by a symbolic link), and Forbidden for what may not be read.
     """
+    if unknown := kwargs.keys() - _OPTIONS:
+        raise TypeError(f"send_from_directory() got unexpected arguments: {unknown}")
+    if current_app.config["USE_X_SENDFILE"]:
+        return flask.send_from_directory(directory, path, **kwargs)
     policy = _policy()
     root = os.path.join(current_app.root_path, directory)
     try:
         source = open_files(policy).open(_joined(root, os.fspath(path)), root)
     except SourceError as exc:
         raise _http_error(exc) from exc
-    if current_app.config["USE_X_SENDFILE"]:
-        source.release()
-        return flask.send_from_directory(directory, path, **kwargs)
-    options = {
-        name: kwargs.pop(name, None)
-        for name in ("mimetype", "download_name", "last_modified")
-    }
-    options["as_attachment"] = kwargs.pop("as_attachment", False)
-    return _respond(
-        source,
-        source.path,
-        policy,
-        kwargs.pop("conditional", True),
-        kwargs.pop("etag", True),
-        kwargs.pop("max_age", None),
-        options,
-    )
+    return _respond(source, source.path, source.release, policy, **kwargs)
+
+
+_OPTIONS: Final = frozenset(inspect.signature(send_file).parameters) - {"path_or_file"}
 
 
 class ZeroCopy:
@@ -177,16 +170,23 @@ def _open(path_or_file: Any, policy: Policy) -> FileSource | None:
         return None
 
 
+def _close_both(source: FileSource, file: Any) -> None:
+    """Let go of the source, and close the file that the view has opened."""
+    source.release()
+    file.close()
+
+
 def _joined(root: str, path: str) -> str:
     """The path below a root, without leaving it in any spelling."""
-    joined = os.path.normpath(os.path.join(root, path))
+    path = posixpath.normpath(path)
     if (
-        os.path.isabs(path)
+        posixpath.isabs(path)
         or "\\" in path
-        or not joined.startswith(root.rstrip(os.sep) + os.sep)
+        or path in (".", "..")
+        or path.startswith("../")
     ):
         raise NotFound
-    return joined
+    return os.path.join(root, path)
 
 
 def _http_error(error: SourceError) -> Exception:
@@ -200,20 +200,23 @@ def _http_error(error: SourceError) -> Exception:
 def _respond(
     source: FileSource,
     path: str | None,
+    end: Callable[[], object],
     policy: Policy,
-    conditional: bool,
-    etag: bool | str,
-    max_age: MaxAge,
-    options: dict[str, Any],
+    *,
+    conditional: bool = True,
+    etag: bool | str = True,
+    max_age: MaxAge = None,
+    download_name: str | None = None,
+    **options: Any,
 ) -> Response:
-    """The response that sends `source`, which it takes over."""
+    """The response that sends `source`; `end` is called when it is over."""
     try:
         if max_age is None:
             max_age = current_app.get_send_file_max_age
         if callable(max_age):
             max_age = max_age(path)
-        if options["download_name"] is None and path is not None:
-            options["download_name"] = os.path.basename(path)
+        if download_name is None and path is not None:
+            download_name = os.path.basename(path)
         # The header fields are Werkzeug's own affair; it gets an empty file for that.
         response: Response = werkzeug.utils.send_file(  # type: ignore[assignment]
             io.BytesIO(),
@@ -221,13 +224,14 @@ def _respond(
             conditional=False,
             etag=False,
             max_age=max_age,
+            download_name=download_name,
             response_class=current_app.response_class,
             **options,
         )
         del response.headers["Content-Length"]
-        _fill(response, source, policy, conditional, etag)
+        _fill(response, source, end, policy, conditional, etag)
     except BaseException:
-        source.release()
+        end()
         raise
     return response
 
@@ -235,6 +239,7 @@ def _respond(
 def _fill(
     response: Response,
     source: FileSource,
+    end: Callable[[], object],
     policy: Policy,
     conditional: bool,
     etag: bool | str,
@@ -252,13 +257,11 @@ def _fill(
     response.status_code = made.status
     headers.clear()
     headers.extend(made.headers)
-    exchange = request.environ.get(EXCHANGE)
-    if exchange is not None:
-        exchange.expect()
     response.response = SegmentsBody(
         made.segments,
         lambda segments: read_segments(segments, policy, made.status),
-        source.release,
+        end,
+        marks=EXCHANGE in request.environ,
     )
     response.direct_passthrough = True
 

@@ -6,14 +6,14 @@ A step that may have to wait for a disk is taken in a thread of gevent's own poo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final
 
 import gevent
 from gevent.socket import wait_write
 
 from zc_response.errors import StalledError
-from zc_response.transmit import Job, Progress, Waits, Want
+from zc_response.transmit import Job, Progress, Waits, Want, own_or_borrow
 
 TURN_SECONDS: Final = 0.001
 """How long one transfer goes on before it lets others have their turn."""
@@ -39,29 +39,40 @@ def drive(job: Job) -> None:
 def _drive(job: Job) -> None:
     steps, waits, progress = job.steps(), Waits(), Progress(job.tally.sent)
     pool = gevent.get_hub().threadpool
-    take: Callable[[], Want | None] = lambda: next(steps, None)  # noqa: E731
     until = time.monotonic() + TURN_SECONDS
-    want = take()
+    want = next(steps, None)
     while want is not None:
         if want is Want.SOON:
             gevent.sleep(waits.next())
         elif want is Want.WRITABLE:
             waits.over()
-            job.own()
-            _wait(job, progress)
+            _wait(job, own_or_borrow(job), progress)
         elif want is Want.TURN and time.monotonic() > until:
             gevent.sleep(0)
         if want is not Want.TURN:
             _check(job, progress)
         if time.monotonic() > until:
             until = time.monotonic() + TURN_SECONDS
-        want = pool.apply(take) if want is Want.DISK else take()
+        if want is Want.DISK:
+            want, error = pool.apply(_try, (steps,))
+            if error is not None:
+                raise error
+        else:
+            want = next(steps, None)
 
 
-def _wait(job: Job, progress: Progress) -> None:
+def _try(steps: Iterator[Want]) -> tuple[Want | None, Exception | None]:
+    """Take a step; gevent prints whatever a function raises in its pool."""
+    try:
+        return next(steps, None), None
+    except Exception as exc:
+        return None, exc
+
+
+def _wait(job: Job, fd: int, progress: Progress) -> None:
     while True:
         try:
-            wait_write(job.fileno(), timeout=LOOK_SECONDS, timeout_exc=TimeoutError())
+            wait_write(fd, timeout=LOOK_SECONDS, timeout_exc=TimeoutError())
             return
         except TimeoutError:
             _check(job, progress)

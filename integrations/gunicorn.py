@@ -38,7 +38,7 @@ from zc_response.errors import DisconnectedError, TransferError
 from zc_response.policy import default_policy
 from zc_response.report import Tally
 from zc_response.transmit import Access, Transfer, drive_briefly, drive_here, reset
-from zc_response.transmit.offload import offload
+from zc_response.transmit.offload import Done, offload
 from zc_response.wsgi import Connection, Environ, StartResponse, ZeroCopyMiddleware
 
 __all__ = ["post_worker_init", "worker_exit"]
@@ -51,10 +51,20 @@ def post_worker_init(worker: Any) -> None:
     """Put our middleware around the application of this worker, outermost."""
     global _worker
     _worker = _Worker(worker)
-    if hasattr(worker, "asgi"):
+    if hasattr(worker, "callback_notify"):  # uvicorn's: its application is no WSGI one
+        http = worker.config.http
+        worker.config.http = _UVICORNS_HTTP.get(http, http)
+    elif hasattr(worker, "asgi"):
         worker.asgi = AsgiMiddleware(worker.asgi)
     else:
         worker.wsgi = ZeroCopyMiddleware(worker.wsgi)
+
+
+_UVICORNS_HTTP: Final = {
+    "auto": "zc_response.integrations.uvicorn:ZeroCopyProtocol",
+    "h11": "zc_response.integrations.uvicorn:ZeroCopyH11Protocol",
+    "httptools": "zc_response.integrations.uvicorn:ZeroCopyHttpToolsProtocol",
+}
 
 
 def worker_exit(server: Any, worker: Any) -> None:
@@ -183,6 +193,7 @@ class _ResponseConnection:
     def __init__(self, response: Any) -> None:
         self._response = response
         self._mine: socket.socket | None = None
+        self._is_last = False
 
     @property
     def start_response(self) -> StartResponse:
@@ -239,12 +250,21 @@ class _ResponseConnection:
             response.sock = sock
         return bytes(recorder.written)
 
-    def frame(self, count: int) -> tuple[bytes, bytes]:
-        """Enter `count` body bytes into the Response's books."""
-        self._response.sent += count
-        if self._response.chunked:
-            return b"%X\r\n" % count, b"\r\n"
-        return b"", b""
+    def passed(self, count: int) -> None:
+        """The Response counts by itself."""
+
+    def frame(self, count: int, is_last: bool) -> tuple[bytes, bytes]:
+        """Enter `count` body bytes into the Response's books.
+
+        Those of the last chunk, too: what follows it may be somebody else's to send.
+        """
+        response, self._is_last = self._response, is_last
+        response.sent += count
+        if not response.chunked:
+            return b"", b""
+        if is_last:
+            response.chunked, response.response_length = False, count
+        return b"%X\r\n" % count, b"\r\n0\r\n\r\n" if is_last else b"\r\n"
 
     def access(self) -> Access:
         """The connection's socket, if it may be written to."""
@@ -289,15 +309,18 @@ class _ResponseConnection:
 
     def _go_on(self, transfer: Transfer, tally: Tally) -> None:
         """Hand a transfer over if that can be done; else carry it out here."""
-        if _worker is not None and len(offload) < default_policy().handed_over:
-            readmit = _worker.readmission(self._response)
-            self._mine = _take_over(self._response.sock)
-            self._response.force_close()
-            end = partial(_end, self._mine, readmit)
-            if offload.take(transfer, tally, end, default_policy().handed_over):
-                return
-        drive_here(transfer, self.beat)
-        tally.end(None)
+        most = default_policy().handed_over
+        leave = partial(self._leave, _worker) if _worker is not None else None
+        if not (leave and self._is_last and offload.take(transfer, tally, leave, most)):
+            drive_here(transfer, self.beat)
+            tally.end(None)
+
+    def _leave(self, worker: _Worker) -> Done:
+        """Take the connection from the worker; how it is to end. May raise OSError."""
+        readmit = worker.readmission(self._response)
+        self._mine = _take_over(self._response.sock)
+        self._response.force_close()
+        return partial(_end, self._mine, readmit)
 
     def _fail(self, tally: Tally, error: BaseException) -> None:
         self._response.sent -= tally.promised - tally.sent
@@ -328,9 +351,9 @@ def _as_os_error(error: BaseException) -> BaseException:
 
 def _take_over(sock: socket.socket) -> socket.socket:
     """The connection of `sock`, which leads nowhere from now on."""
-    mine = socket.socket(fileno=os.dup(sock.fileno()))
     here, nowhere = socket.socketpair()
     with here, nowhere:
+        mine = socket.socket(fileno=os.dup(sock.fileno()))
         os.dup2(here.fileno(), sock.fileno(), inheritable=False)
     return mine
 
@@ -517,7 +540,7 @@ def __getattr__(name: str) -> Any:
 
         CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
             **Base.CONFIG_KWARGS,
-            "http": "zc_response.integrations.uvicorn:ZeroCopyProtocol",
+            "http": _UVICORNS_HTTP["auto"],
         }
 
     globals()[name] = UvicornWorker

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from typing import Any, Final
 
 from zc_response.errors import TransferError
 from zc_response.report import Tally
-from zc_response.transmit import Access, Transfer, drive_here, reset
+from zc_response.transmit import Access, Transfer, drive_here
 from zc_response.wsgi import Connection, Environ, StartResponse
 
 _START_RESPONSE: Final = "WSGIRequestHandler.run_wsgi.<locals>.start_response"
@@ -44,8 +45,13 @@ class _HandlerConnection:
 
     def start_response(self, status: str, headers: Any, *more: Any) -> Any:
         """The server's own, and a look at what is said."""
-        write = self._start_response(status, headers, *more)
+        server_write = self._start_response(status, headers, *more)
         self.status, self._fields = int(status.split(maxsplit=1)[0]), list(headers)
+
+        def write(data: bytes) -> None:
+            self.passed(len(data))
+            server_write(data)
+
         return write
 
     @property
@@ -76,7 +82,11 @@ class _HandlerConnection:
     def head(self) -> None:
         """The server writes it by itself."""
 
-    def frame(self, count: int) -> tuple[bytes, bytes]:
+    def passed(self, count: int) -> None:
+        """The server does not count."""
+        self.sent += count
+
+    def frame(self, count: int, is_last: bool) -> tuple[bytes, bytes]:
         """There is nothing around a body that has a length, or ends the connection."""
         self.sent += count
         return b"", b""
@@ -106,8 +116,11 @@ class _HandlerConnection:
         """Nobody watches over the development server."""
 
     def abort(self) -> None:
-        """Drop the connection, with RST."""
-        if not self.obstacle:
-            reset(self._socket.fileno())
-        else:
-            self._socket.close()
+        """Have the connection end with RST when the server closes it, which is soon.
+
+        Before that the server reads what the client still sends, and if that fails it
+        does not close the application's body.
+        """
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )

@@ -21,6 +21,7 @@ from zc_response.errors import (
     DisconnectedError,
     FileChangedError,
     StalledError,
+    StartsAnewError,
     TruncatedError,
 )
 
@@ -182,7 +183,7 @@ class Tally:
     def end(self, error: BaseException | None) -> None:
         """It has ended, well or because of an error: make the report."""
         del _under_way[id(self)]
-        if isinstance(error, FileChangedError):  # nothing was sent, and it starts anew
+        if isinstance(error, FileChangedError | StartsAnewError):  # nothing was sent
             return
         self.outcome = next(end for kind, end in _ENDS if isinstance(error, kind))
         self.error = repr(error) if error is not None else ""

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from zc_response.transmit.access import Access
 from zc_response.transmit.asyncio_driver import drive
-from zc_response.transmit.blocking_driver import drive_briefly, drive_here, finish
+from zc_response.transmit.blocking_driver import (
+    drive_briefly,
+    drive_here,
+    finish,
+    own_or_borrow,
+)
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Choice, Strategy, choose
 from zc_response.transmit.copy import gather, gather_at_once, read
@@ -37,6 +42,7 @@ __all__ = [
     "finish",
     "gather",
     "gather_at_once",
+    "own_or_borrow",
     "read",
     "reset",
     "source_of",

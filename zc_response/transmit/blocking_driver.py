@@ -45,8 +45,7 @@ def drive_briefly(job: Job, seconds: float, patience: float) -> bool:
     try:
         for want in job.steps():
             if want is Want.WRITABLE:
-                job.own()
-                if not _is_writable(job.fileno(), patience):
+                if not _is_writable(own_or_borrow(job), patience):
                     return False
             elif want is not Want.TURN or time.monotonic() > until:
                 return False
@@ -82,8 +81,8 @@ def _drive_here(job: Job, beat: Callable[[], object]) -> None:
             time.sleep(waits.next())
         elif want is Want.WRITABLE:
             waits.over()
-            job.own()
-            while not _is_writable(job.fileno(), LOOK_SECONDS):
+            fd = own_or_borrow(job)
+            while not _is_writable(fd, LOOK_SECONDS):
                 beat()
                 _check_progress(job, progress)
                 job.check()
@@ -91,6 +90,20 @@ def _drive_here(job: Job, beat: Callable[[], object]) -> None:
             beaten_at = time.monotonic()
             beat()
             _check_progress(job, progress)
+
+
+def own_or_borrow(job: Job) -> int:
+    """A descriptor to wait for: if none is left, the server's own.
+
+    Who waits has the connection for himself, so nobody closes that meanwhile.
+    """
+    try:
+        job.own()
+    except OSError:
+        number = job.park()
+        job.borrow()
+        return number
+    return job.fileno()
 
 
 def _check_progress(job: Job, progress: Progress) -> None:

@@ -42,26 +42,42 @@ class Offload:
     def __len__(self) -> int:
         return self._count
 
-    def take(self, transfer: Transfer, tally: Tally, done: Done, most: int) -> bool:
-        """Carry `transfer` out, if there are fewer than `most`; False if there are not.
+    def take(
+        self,
+        transfer: Transfer,
+        tally: Tally,
+        prepare: Callable[[], Done],
+        most: int,
+    ) -> bool:
+        """Carry `transfer` out, if there are fewer than `most`; False if it cannot.
 
-        Its `fileno` has to be that of a socket which is nobody else's.
+        `prepare` is called before: afterwards the transfer's `fileno` has to be that of
+        a socket which is nobody else's. It may raise OSError, if that cannot be done.
         """
         with self._lock:
             if self._count >= most:
                 return False
-            loop = self._running()
+            try:
+                loop = self._running()
+                done = prepare()
+            except (OSError, RuntimeError):  # no descriptors, no thread
+                return False
             self._count += 1
         loop.call_soon_threadsafe(self._start, transfer, tally, done)
         return True
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=self._loop.run_forever, name="zc_response-offload", daemon=True
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(
+                target=loop.run_forever, name="zc_response-offload", daemon=True
             )
-            self._thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                loop.close()
+                raise
+            self._loop, self._thread = loop, thread
         return self._loop
 
     def _start(self, transfer: Transfer, tally: Tally, done: Done) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
-from zc_response.errors import SourceError
+from zc_response.errors import SourceError, StartsAnewError
 from zc_response.planning import Segment, Slice
 from zc_response.sources import FileSource
 
@@ -80,8 +81,7 @@ class FileWrapper(ZeroCopyBody):
     def __next__(self) -> bytes:
         if self._is_over:
             raise StopIteration
-        is_first = self._start == -1 and real_file(self._file) is not None
-        start = self._file.tell() if is_first else -2
+        start = self._position() if self._start == -1 else -2
         data = self._file.read(self._block_size)
         if not data:
             raise StopIteration
@@ -91,7 +91,15 @@ class FileWrapper(ZeroCopyBody):
                 f"{type(data).__name__}; open it with mode 'rb'"
             )
         self._start = start
-        return FirstChunk.of(self, bytes(data)) if is_first else bytes(data)
+        return FirstChunk.of(self, bytes(data)) if start >= 0 else bytes(data)
+
+    def _position(self) -> int:
+        """Where the file stands; -2 if its bytes can only be had by reading."""
+        file = real_file(self._file)
+        try:
+            return file.tell() if file is not None else -2
+        except OSError:  # a pipe
+            return -2
 
     def take(self, count: int | None) -> Sequence[Segment] | None:
         """See `ZeroCopyBody`."""
@@ -105,11 +113,12 @@ class FileWrapper(ZeroCopyBody):
             source = FileSource.of_descriptor(file.fileno(), _name(file))
         except (OSError, ValueError, SourceError):
             return None
-        self._source = source
         rest = max(source.facts.size - start, 0)
         count = rest if count is None else count
         if count > rest:  # whoever iterates will find out, and be told by the server
+            source.release()
             return None
+        self._source = source
         self._is_over = True
         return [Slice(source, start, count)] if count else []
 
@@ -154,13 +163,24 @@ def real_file(filelike: Any) -> io.FileIO | io.BufferedIOBase | None:
         filelike = filelike.file
     # A proxy (Django's File) hands out the methods of the file itself.
     found = getattr(getattr(filelike, "read", None), "__self__", None)
-    if isinstance(found, tempfile._TemporaryFileWrapper):
-        found = found.file
     if isinstance(found, io.FileIO):
-        return found
-    if isinstance(found, io.BufferedReader | io.BufferedRandom):
-        return found if isinstance(found.raw, io.FileIO) else None
+        return found if _reads_as(found, io.FileIO) else None
+    for kind in (io.BufferedReader, io.BufferedRandom):
+        if isinstance(found, kind) and _reads_as(found, kind):
+            raw: object = found.raw
+            is_plain = isinstance(raw, io.FileIO) and _reads_as(raw, io.FileIO)
+            return found if is_plain else None
     return None
+
+
+def _reads_as(file: object, kind: Any) -> bool:
+    """True if the file's own class has not changed how it is read."""
+    own: Any = type(file)
+    return own is kind or all(
+        getattr(own, name) is getattr(kind, name)
+        for name in ("read", "readinto", "readall")
+        if hasattr(kind, name)
+    )
 
 
 def _name(file: Any) -> str:
@@ -174,19 +194,24 @@ class SegmentsBody(ZeroCopyBody):
     def __init__(
         self,
         segments: Sequence[Segment],
-        read: Callable[[Sequence[Segment]], Iterator[bytes]],
+        read: Callable[[Sequence[Segment]], Generator[bytes, None, None]],
         close: Callable[[], object],
+        *,
+        marks: bool,
     ) -> None:
+        """`marks` its first chunk: servers that do not know of that may be strict."""
         self._segments = segments
         self._read = read
         self._close = close
-        self._chunks: Iterator[bytes] | None = None
-        self._is_first = True
+        self._chunks: Generator[bytes, None, None] | None = None
+        self._is_first, self._is_taken = marks, False
 
     def __iter__(self) -> SegmentsBody:
         return self
 
     def __next__(self) -> bytes:
+        if self._is_taken:
+            raise StopIteration
         if self._chunks is None:
             self._chunks = self._read(self._segments)
         data = next(self._chunks)
@@ -197,18 +222,16 @@ class SegmentsBody(ZeroCopyBody):
         """See `ZeroCopyBody`."""
         if count is not None and count != sum(map(len, self._segments)):
             return None
-        self._end_reading()
-        self._chunks = iter(())
+        self._is_taken = True
+        if self._chunks is not None:
+            with suppress(StartsAnewError):
+                self._chunks.throw(StartsAnewError())
         return self._segments
-
-    def _end_reading(self) -> None:
-        close = getattr(self._chunks, "close", None)
-        if close is not None:
-            close()
 
     def close(self) -> None:
         """Give the sources back."""
-        self._end_reading()
+        if self._chunks is not None:
+            self._chunks.close()
         self._close()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any, Final, Protocol
 
 from zc_response.report import Tally
@@ -47,8 +48,14 @@ class Connection(Protocol):
         empty chunk.
         """
 
-    def frame(self, count: int) -> tuple[bytes, bytes]:
-        """Tell the server of `count` body bytes; return what goes around them."""
+    def passed(self, count: int) -> None:
+        """Tell that the server is given `count` body bytes, to send by itself."""
+
+    def frame(self, count: int, is_last: bool) -> tuple[bytes, bytes]:
+        """Tell the server of `count` body bytes; return what goes around them.
+
+        `is_last` tells that no others follow.
+        """
 
     def access(self) -> Access:
         """The socket."""
@@ -70,23 +77,44 @@ Connect = Callable[[Environ, StartResponse], "Connection | None"]
 
 
 def find_connection(
-    environ: Mapping[str, Any], start_response: StartResponse
+    environ: Environ, start_response: StartResponse, caller: FrameType | None
 ) -> Connection | None:
-    """The connection behind a request, if the server is one that we know."""
-    for key, integration in _SERVERS.items():
+    """The connection behind a request, if the server is one that we know.
+
+    And if it is the server that calls: anybody else may change what he gets.
+    """
+    for key, (server, integration) in _SERVERS.items():
         if key in environ:
-            return _connector(integration)(dict(environ), start_response)
+            if not _is_called_by(server, caller):
+                return None
+            return _connector(integration)(environ, start_response)
     return None
 
 
 _SERVERS: Final = {
-    "gunicorn.socket": "zc_response.integrations.gunicorn",
-    "werkzeug.socket": "zc_response.integrations.werkzeug",
+    "gunicorn.socket": ("gunicorn.workers.", "zc_response.integrations.gunicorn"),
+    "werkzeug.socket": ("werkzeug.serving", "zc_response.integrations.werkzeug"),
 }
-"""A key that a server leaves in `environ`, and the integration that knows the server.
+"""A key that a server leaves in `environ`; what the name of the module begins with that
+calls the application; and the integration that knows the server.
 
 An integration has a function `connect_wsgi(environ, start_response)`.
 """
+
+_PASS_THROUGH: Final = {
+    ("flask.app", "__call__"),
+    ("werkzeug.middleware.proxy_fix", "__call__"),
+}
+"""Functions that return what the application returns."""
+
+
+def _is_called_by(server: str, caller: FrameType | None) -> bool:
+    while caller is not None:
+        name = caller.f_globals.get("__name__", "")
+        if (name, caller.f_code.co_name) not in _PASS_THROUGH:
+            return bool(name.startswith(server))
+        caller = caller.f_back
+    return False
 
 
 def _connector(integration: str) -> Connect:

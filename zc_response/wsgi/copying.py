@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
@@ -12,7 +12,7 @@ from zc_response.transmit import Body, Strategy, finish, read, source_of
 
 def read_segments(
     segments: Sequence[Segment], policy: Policy, status: int
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """The bytes of segments, a piece at a time; one report at the end."""
     body = Body(segments, policy)
     tally = Tally(
@@ -29,7 +29,7 @@ def read_segments(
 
 def copy_body(
     body: Body, tally: Tally, policy: Policy, beat: Callable[[], object]
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """The bytes of a body, which is closed then, as long as they are good.
 
     `beat` is called before each piece.

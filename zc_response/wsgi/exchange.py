@@ -8,12 +8,7 @@ from typing import Any, Final
 from zc_response.planning import Segment
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.transmit import (
-    Body,
-    Strategy,
-    Transfer,
-    choose,
-)
+from zc_response.transmit import Access, Body, Strategy, Transfer, choose
 from zc_response.wsgi.bodies import FileWrapper, FirstChunk, ZeroCopyBody
 from zc_response.wsgi.connections import Connection
 from zc_response.wsgi.copying import copy_body, path_of
@@ -25,25 +20,18 @@ EXCHANGE: Final = "zc_response.exchange"
 class Exchange:
     """One response, on its way from the application to the server."""
 
-    __slots__ = ("_connection", "_expects", "policy")
+    __slots__ = ("_connection", "policy")
 
     def __init__(self, connection: Connection, policy: Policy) -> None:
         self._connection = connection
         self.policy = policy
-        self._expects = False
-
-    def wrap(self, filelike: Any, block_size: int = 8192) -> FileWrapper:
-        """`wsgi.file_wrapper` (PEP 3333)."""
-        self.expect()
-        return FileWrapper(filelike, block_size)
-
-    def expect(self) -> None:
-        """There will be a body that may leave by zero copy, perhaps wrapped."""
-        self._expects = True
 
     def body(self, body: Iterable[bytes]) -> Iterable[bytes]:
-        """What the server gets in place of the application's body."""
-        return _Sending(self, body) if self._expects else body
+        """What the server gets in place of the application's body.
+
+        Whatever is no plain list may begin with a chunk of ours when it is iterated.
+        """
+        return body if isinstance(body, list | tuple) else _Sending(self, body)
 
     # What a body asks for, as it is iterated -----------------------------------------
 
@@ -54,16 +42,36 @@ class Exchange:
         """
         if isinstance(body, FirstChunk):
             body = body.body
-        if not isinstance(body, ZeroCopyBody) or self._connection.is_bodiless:
+        if not isinstance(body, ZeroCopyBody):
             return None
+        if self._connection.is_bodiless:  # not to be read for nothing
+            return ()
         return body.take(self._connection.content_length)
 
-    def deliver(self, segments: Sequence[Segment]) -> Iterator[bytes]:
-        """Send segments; what the server has to send itself is yielded."""
+    def passing(self, chunk: bytes) -> bytes:
+        """A chunk that the server sends by itself."""
+        self._connection.passed(len(chunk))
+        return chunk
+
+    def deliver(
+        self, segments: Sequence[Segment], others: Iterator[bytes]
+    ) -> Iterator[bytes]:
+        """Send segments; what the server has to send itself is yielded.
+
+        So is what `others` has, which is usually nothing.
+        """
         connection, policy = self._connection, self.policy
+        if connection.is_bodiless:
+            return
         count = sum(map(len, segments))
         path = path_of(segments)
         body = Body(segments, policy)
+        try:
+            # If there is a Content-Length, these are all its bytes.
+            more = None if connection.content_length is not None else next(others, None)
+        except BaseException:
+            body.close()
+            raise
         access = connection.access()
         strategy, reason = choose(access, policy, is_firm=body.is_firm)
         is_small = count <= policy.small_bytes
@@ -78,17 +86,28 @@ class Exchange:
         )
         if access.fileno is None or is_small:
             try:
-                yield from copy_body(body, tally, policy, connection.beat)
+                yield from map(
+                    self.passing, copy_body(body, tally, policy, connection.beat)
+                )
             except Exception:
                 connection.abort()
                 raise
-            return
+        else:
+            yield from self._transmit(body, access, tally, is_last=more is None)
+        if more is not None:
+            yield self.passing(more)
+        yield from map(self.passing, others)
+
+    def _transmit(
+        self, body: Body, access: Access, tally: Tally, *, is_last: bool
+    ) -> Iterator[bytes]:
+        connection, policy = self._connection, self.policy
         transfer = Transfer(body, access, policy, tally)
         try:
             head = connection.head()
             if head is None:
                 yield b""
-            before, transfer.tail = connection.frame(count)
+            before, transfer.tail = connection.frame(tally.promised, is_last)
             transfer.head = (head or b"") + before
         except BaseException:
             transfer.close()
@@ -104,6 +123,23 @@ class Exchange:
         connection.abort()
 
 
+class Wrapper:
+    """`wsgi.file_wrapper` (PEP 3333), in place of the server's own.
+
+    A server may ask whether a body is an instance of it: what it gets never is.
+    """
+
+    def __call__(self, filelike: Any, block_size: int = 8192) -> FileWrapper:
+        """An iterable over what is left of the file."""
+        return FileWrapper(filelike, block_size)
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return False
+
+
+WRAPPER: Final = Wrapper()
+
+
 class _Sending:
     """The iterable that the server gets in place of the application's."""
 
@@ -115,18 +151,17 @@ class _Sending:
         exchange = self._exchange
         segments = exchange.segments_of(self._body)
         if segments is not None:
-            yield from exchange.deliver(segments)
+            yield from exchange.deliver(segments, iter(()))
             return
         chunks = iter(self._body)
         first = next(chunks, None)
         if first is not None:
             segments = exchange.segments_of(first)
             if segments is None:
-                yield first
+                yield exchange.passing(first)
+                yield from map(exchange.passing, chunks)
             else:
-                yield from exchange.deliver(segments)
-        # What comes now is what somebody has added; usually nothing.
-        yield from chunks
+                yield from exchange.deliver(segments, chunks)
         exchange.end()
 
     def close(self) -> None:

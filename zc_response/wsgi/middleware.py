@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 from zc_response.policy import Policy, default_policy
@@ -11,16 +12,14 @@ from zc_response.wsgi.connections import (
     WsgiApp,
     find_connection,
 )
-from zc_response.wsgi.exchange import EXCHANGE, Exchange
-
-_WRAPPER = "wsgi.file_wrapper"
+from zc_response.wsgi.exchange import EXCHANGE, WRAPPER, Exchange
 
 
 class ZeroCopyMiddleware:
     """Wraps a WSGI application so that its files leave by zero copy.
 
-    Put it around the application, outermost. Where the server is not one it knows,
-    everything goes on as without it.
+    Put it around the application, outermost. Where it is not the server that calls it,
+    or not one it knows, everything goes on as without it.
     """
 
     def __init__(self, app: WsgiApp, policy: Policy | None = None) -> None:
@@ -33,17 +32,9 @@ class ZeroCopyMiddleware:
         """Serve one request (PEP 3333)."""
         if EXCHANGE in environ:  # somebody stands further out
             return self.app(environ, start_response)
-        connection = find_connection(environ, start_response)
+        connection = find_connection(environ, start_response, sys._getframe(1))
         if connection is None:
             return self.app(environ, start_response)
         exchange = environ[EXCHANGE] = Exchange(connection, self.policy)
-        servers_own = environ.get(_WRAPPER)
-        environ[_WRAPPER] = exchange.wrap
-        try:
-            return exchange.body(self.app(environ, connection.start_response))
-        finally:
-            # A server may ask whether the body is an instance of its own.
-            if servers_own is None:
-                environ.pop(_WRAPPER, None)
-            else:
-                environ[_WRAPPER] = servers_own
+        environ["wsgi.file_wrapper"] = WRAPPER
+        return exchange.body(self.app(environ, connection.start_response))
