@@ -73,10 +73,15 @@ class _Attentive(uvicorn.Server):
 
 @contextlib.contextmanager
 def serve(
-    app: Any, *, http: Any = "httptools", loop: str = "uvloop", **settings: Any
+    app: Any,
+    *,
+    http: Any = "httptools",
+    loop: str = "uvloop",
+    address: str = "127.0.0.1",
+    **settings: Any,
 ) -> Iterator[Server]:
     """uvicorn with `app`, in a thread, until the block ends."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((address, 0))
     options: dict[str, Any] = {
         "log_config": None,
         "lifespan": "off",

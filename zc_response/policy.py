@@ -65,8 +65,8 @@ class Policy:
     (/proc/sys/fs/lease-break-time, 45 s).
     """
 
-    snapshot_bytes: int = 64 * 1024 * 1024
-    """The most bytes of such a file that are copied into memory, so that transfers
+    snapshot_bytes: int = 128 * 1024 * 1024
+    """The most bytes of such files that a process keeps in memory, so that transfers
     under way can end; 0 for none. Not needed where the filesystem shares data copy on
     write (xfs, btrfs).
 

@@ -201,10 +201,10 @@ def test_a_client_that_takes_little_by_little_is_not_cut_off(
     served: Serve, big: Path
 ) -> None:
     """Though its socket is full all the time: progress is what counts."""
-    with served(application(big, stall_timeout=0.5)) as server:
+    with served(application(big, stall_timeout=1)) as server:
         with server.client(receive_buffer=SMALL_WINDOW) as client:
             client.send("/")
-            over = time.monotonic() + 2
+            over = time.monotonic() + 3
             while time.monotonic() < over:
                 client.protocol.receive_data(client.socket.recv(4096))
                 time.sleep(0.05)

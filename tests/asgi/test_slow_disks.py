@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from tests.asgi.conftest import Serve
+from tests.asgi.test_failures import under_way
 from tests.filesystems import Faults, MountFaulty
 from tests.live import Answer, Server, eventually
 from zc_response import Policy, Report
@@ -123,13 +124,20 @@ def test_a_close_that_fails_is_nobodys_concern(
 @contextlib.contextmanager
 def asked_in_background(server: Server, target: str) -> Iterator[list[Answer]]:
     """Ask for a target; the answer is in the list at the end."""
-    found: list[Answer] = []
 
-    def ask() -> None:
+    def ask() -> Answer:
         with server.client() as client:
-            found.append(client.get(target))
+            return client.get(target)
 
-    thread = threading.Thread(target=ask)
+    with in_background(ask) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def in_background(get: Callable[[], Answer]) -> Iterator[list[Answer]]:
+    """Wait for an answer, which is in the list at the end."""
+    found: list[Answer] = []
+    thread = threading.Thread(target=lambda: found.append(get()))
     thread.start()
     try:
         yield found
@@ -197,6 +205,25 @@ def test_while_a_read_hangs_others_are_served(
             assert not found
             mount.release()
         assert found[0].body == content
+
+
+def test_while_a_look_at_the_file_hangs_others_are_served(
+    served: Serve, faulty_mount: MountFaulty, near: Path
+) -> None:
+    """There is no lease there, so it is looked at between two steps."""
+    mount = faulty_mount(CONTENT * 8)
+    with served(application(mount.file, near)) as server:
+        with server.client(receive_buffer=16384) as client:
+            client.send("/far")
+            under_way(server)
+            mount.inject(Faults(hanging=("getattr", "fgetattr")))
+            mount.forget()
+            with in_background(client.receive) as found:
+                eventually(lambda: any("getattr" in x for x in mount.operations()))
+                others_are_served(server)
+                assert not found
+                mount.release()
+        assert found[0].body == CONTENT * 8
 
 
 def test_a_read_that_hangs_for_too_long_ends_the_connection_visibly(

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tests.cli.samples import latency, throughput
 from zc_response import __version__, cli
 from zc_response.cli.bench import disks
-from zc_response.cli.bench.records import path_in, save
+from zc_response.cli.bench.records import KINDS, path_in, save
 from zc_response.cli.commands import zc_response
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="it measures Linux")
@@ -29,7 +29,7 @@ def test_the_version_is_told() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "all", "throughput", "memory", "cold", "crowd", "stalled", "report"],
+    ["", "all", *KINDS, "report"],
 )
 def test_each_command_has_help(command: str) -> None:
     result = run("bench", *command.split(), "--help")
@@ -223,3 +223,20 @@ def test_a_disk_that_cannot_be_made_is_named() -> None:
     result = run("bench", "cold", "--filesystems", "floppy")
     assert result.exit_code == 2
     assert "floppy" in result.output
+
+
+@linux
+def test_who_wants_to_write_is_measured(tmp_path: Path) -> None:
+    if missing := disks.why_not("tmpfs", slow=False):
+        pytest.skip(f"no tmpfs here: {missing}")
+    options = ("--stalled=20", "--filesystems=tmpfs", "--size=8MiB", "--seconds=2")
+    made = measure(tmp_path, "writers", *options)
+    measurements = made["measurements"]
+    assert isinstance(measurements, list)
+    assert [each["place"] for each in measurements] == [
+        *["tmpfs, 20 stalled"] * 2,
+        *["tmpfs, 1 download"] * 2,
+    ]
+    for each in measurements:
+        assert 0 < each["values"]["max"] < 3  # 1.5 s where nobody else is busy
+        assert each["values"]["left"] == 0

@@ -45,6 +45,10 @@ def test_latencies_are_given_in_milliseconds() -> None:
     assert row("stock", kind="cold")[:5] == ["stock", "ext4", "1.00", "5.00", "9.00"]
 
 
+def test_of_a_count_every_digit_is_shown() -> None:
+    assert tables(latency("churn"))[0].rows[0][2] == "1,234,567"
+
+
 def test_too_much_memory_gets_a_verdict() -> None:
     grown = record("memory", samples=[sample(rss_peak=2**30)])
     assert tables(grown)[0].rows[0][-1] == "too much"
@@ -106,7 +110,8 @@ def test_the_newest_run_is_found(tmp_path: Path) -> None:
 
 def test_there_is_a_plot_for_each_question() -> None:
     assert [chart.name for chart in charts(everything())] == [
-        *("throughput", "requests", "cpu", "memory", "cold", "crowd", "stalled")
+        *("throughput", "requests", "cpu", "memory", "cold", "crowd", "stalled"),
+        "writers",
     ]
 
 

@@ -20,7 +20,16 @@ from tests.kernel.test_files import LONG, ONE_WRITE
 from tests.live import eventually
 from tests.writers import OPEN, OVERWRITE, TRUNCATE, Writer
 from zc_response.errors import ChangedError, FileChangedError
-from zc_response.guards import COUNT, LEASE, SNAPSHOT, STAT, Hold, holds, read_at_once
+from zc_response.guards import (
+    COUNT,
+    LEASE,
+    SNAPSHOT,
+    STAT,
+    Hold,
+    holds,
+    read_at_once,
+    snapshots,
+)
 from zc_response.guards.leases import leases
 from zc_response.kernel import copies, leases as kernel
 from zc_response.policy import Policy
@@ -258,6 +267,31 @@ def test_strict_minds_a_change_whose_mtime_is_set_back(unleased: FileSource) -> 
             hold.check()
 
 
+def test_strict_minds_it_also_after_the_file_has_lost_a_name(
+    unleased: FileSource,
+) -> None:
+    """One lost name explains one new ctime."""
+    other = f"{unleased.path}2"
+    os.link(unleased.path, other)
+    with holding(unleased, integrity="strict") as hold:
+        os.unlink(other)
+        hold.check()
+        set_back(unleased.path)
+        with pytest.raises(ChangedError, match="perhaps set back"):
+            hold.check()
+
+
+def test_safe_sees_a_change_of_size_though_the_mtime_is_set_back(
+    unleased: FileSource,
+) -> None:
+    times = os.stat(unleased.path)
+    with holding(unleased) as hold:
+        os.truncate(unleased.path, 10)
+        os.utime(unleased.path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        with pytest.raises(ChangedError, match="changed from 65536 to 10 bytes"):
+            hold.check()
+
+
 def test_safe_cannot_see_a_change_whose_mtime_is_set_back(unleased: FileSource) -> None:
     with holding(unleased) as hold:
         set_back(unleased.path)
@@ -341,6 +375,22 @@ def test_too_much_for_a_snapshot_is_cut_off_honestly(
                 hold.read(0, 10)
 
 
+@without_clones
+def test_of_two_who_send_the_one_whose_rest_can_be_copied_goes_on(
+    disk: Disk, kind: str
+) -> None:
+    with opened(disk(kind) / "file") as source:
+        with (
+            holding(source, Rest(7, 100), snapshot_bytes=1000) as small,
+            holding(source, Rest(), snapshot_bytes=1000) as large,
+        ):
+            with Writer(source.path, OVERWRITE) as writer:
+                writer.go().seconds()
+            assert small.read(7, 93) == CONTENT[7:100]
+            with pytest.raises(ChangedError, match="there is no copy of the rest"):
+                large.read(0, 10)
+
+
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])
 def test_where_data_is_shared_no_size_is_too_much(disk: Disk, kind: str) -> None:
     with opened(disk(kind) / "file") as source:
@@ -363,6 +413,25 @@ def test_no_room_for_a_snapshot_is_cut_off_honestly(
             writer.go().seconds()
         with pytest.raises(ChangedError, match="there is no copy of the rest"):
             hold.check()
+
+
+def test_a_snapshot_that_is_closed_already_comes_too_late(
+    source: FileSource,
+) -> None:
+    """As when a disk thread has it ready just when the time is over."""
+    with holding(source) as hold:
+        lease = leases.lend(source)
+        assert not isinstance(lease, str)
+        lease.snapshot = snapshots.make(source, hold.needs(), 1 << 20, float("inf"))
+        assert lease.snapshot is not None
+        lease.snapshot.source.release()
+        lease.is_decided = True
+
+        assert hold.let_go(lease)
+        with pytest.raises(ChangedError, match="too late for a copy"):
+            hold.check()
+        assert hold.source is source
+        leases.leave(lease, hold)
 
 
 def test_while_a_step_is_being_taken_it_does_not_let_go(source: FileSource) -> None:
@@ -488,6 +557,28 @@ def test_what_is_written_in_that_moment_is_not_good(source: FileSource) -> None:
     change = reading(source, lambda: overwrite(source.path))
     assert read_at_once(source, "safe", change) is None
     assert read_at_once(source, "fast", change) is not None
+
+
+def test_no_look_is_taken_that_may_have_to_wait(
+    source: FileSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a filesystem that asks a server or a daemon, from the event loop."""
+    source.facts = source.facts._replace(filesystem="fuse")
+
+    def fstat(_fd: int) -> os.stat_result:
+        raise AssertionError("a look was taken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fstat)
+        assert read_at_once(source, "safe", lambda: None) is None
+        assert read_at_once(source, "strict", lambda: None) is None
+        hold = Hold(source, Policy())
+        hold.begin()
+    with contextlib.closing(hold):
+        hold.check()
+        overwrite(source.path)
+        with pytest.raises(ChangedError):
+            hold.check()
 
 
 def test_strict_reads_in_one_go_only_with_a_lease(

@@ -219,3 +219,37 @@ def test_there_is_none_when_time_runs_out(
     assert make(source, [(0, 100)], 1 << 30, 5.0) is None
     assert next(ticks) == 6
     assert descriptors() == before
+
+
+# The room that all copies have together ----------------------------------------------
+
+
+def in_memory(source: FileSource, most_bytes: int) -> Snapshot | None:
+    """A copy of the whole file, which is not on a disk that has reflinks."""
+    return make(source, [(0, len(CONTENT))], most_bytes, LATER)
+
+
+def test_a_copy_has_only_the_room_beside_those_in_use(source: FileSource) -> None:
+    size = len(CONTENT)
+    first = in_memory(source, 2 * size - 1)
+    assert first is not None
+    assert in_memory(source, 2 * size - 1) is None
+    second = in_memory(source, 2 * size)
+    assert second is not None
+
+    first.source.release()
+    third = in_memory(source, 2 * size)
+    assert third is not None
+    second.source.release()
+    third.source.release()
+
+
+def test_a_copy_that_failed_takes_no_room(
+    source: FileSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(copies, "append", lambda *_arguments: 0)
+        assert in_memory(source, len(CONTENT)) is None
+    made = in_memory(source, len(CONTENT))
+    assert made is not None
+    made.source.release()

@@ -184,9 +184,9 @@ def test_idle_files_are_closed_and_the_housekeeper_leaves(
 
 
 def test_a_file_that_is_asked_for_stays_open(make: Make, path: Path) -> None:
-    cache = make(idle_seconds=0.3)
+    cache = make(idle_seconds=1.0)
     with cache.open(str(path)) as first:
-        for _ in range(10):
+        for _ in range(20):
             time.sleep(0.1)
             with cache.open(str(path)) as again:
                 assert again is first

@@ -114,9 +114,12 @@ class Hold:
                 self.guard, self._lease = LEASE, lease
                 self._is_settled = True
             if self._lease is None or self._lease.is_weak:
-                self._status = os.fstat(self.source.fileno())
-                if not self.source.facts.are_still(self._status):
+                # Elsewhere it has just been opened, and this must not wait.
+                local = self.source.is_local
+                now = os.fstat(self.source.fileno()) if local else self.source.status
+                if not self.source.facts.are_still(now):
                     raise FileChangedError.of(self.source.path)
+                self._status = now
 
     def needs(self) -> list[Stretch]:
         """What is still to be sent of the file."""
@@ -147,7 +150,10 @@ class Hold:
         return self._status is not None
 
     def check(self) -> None:
-        """Raise ChangedError if what has been read until now may not be as promised."""
+        """Raise ChangedError if what has been read until now may not be as promised.
+
+        It may have to wait, as a read may.
+        """
         self.check_failure()
         if self._status is not None:
             now = os.fstat(self.source.fileno())
@@ -229,7 +235,12 @@ class Hold:
         if snapshot is None or not snapshot.covers(needs):
             self._failure = f"{_ABOUT} there is no copy of the rest"
             return
-        before, self.source = self.source, snapshot.source.retain()
+        try:
+            source = snapshot.source.retain()
+        except ValueError:  # closed: its lease was taken away in this moment
+            self._failure = f"{_ABOUT} it was too late for a copy of the rest"
+            return
+        before, self.source = self.source, source
         self.guard, self._status = SNAPSHOT, None
         before.release()
 
@@ -289,19 +300,24 @@ def read_at_once(
     """
     if integrity == "fast":
         return read()
-    if integrity == "safe" and not is_young(source):
+    lease = _lent(source)
+    if lease is None:
+        if integrity == "strict" or is_young(source):
+            return None
         found = read()
-        return found if source.is_unchanged() else None
+        return found if found is not None and source.is_unchanged() else None
+    found = read()
+    if lease.is_weak and not source.is_unchanged():
+        return None
+    return found if lease.state is State.HELD else None
+
+
+def _lent(source: FileSource) -> Lease | None:
     try:
         lease = leases.lend(source)
     except FileChangedError:
         return None
-    if isinstance(lease, str):
-        return None
-    found = read()
-    if lease.is_weak and not source.is_unchanged():
-        return None
-    return found if lease.is_held else None
+    return None if isinstance(lease, str) else lease
 
 
 def is_young(source: FileSource) -> bool:

@@ -64,12 +64,21 @@ REFUSALS: Final = {
 """Why the kernel refuses a lease."""
 
 
+_LASTING: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL))
+"""What will be said again as long as the file is open."""
+_REFUSAL: Final = object()  # their places in a source's memo
+_LEASE: Final = object()
+
+
 class State(Enum):
     """Where a lease is in its life."""
 
     HELD = auto()
     BREAKING = auto()
     OVER = auto()
+
+
+_HELD: Final = State.HELD
 
 
 class User(Protocol):
@@ -154,6 +163,10 @@ class Leases:
     def lend(self, source: FileSource) -> Lease | str:
         """The lease on a file, for a moment in which `is_held` is asked again; or why
         there is none. Raises FileChangedError if the file is not as it was opened."""
+        known: Lease | None = source.memo.get(_LEASE)
+        if known is not None and known.state is _HELD:
+            known.used_at = time.monotonic()
+            return known
         with self._lock:
             lease = self._leases.get(source.fileno()) or self._take(source)
             if isinstance(lease, str):
@@ -193,6 +206,9 @@ class Leases:
                 self.leave(lease, user)
 
     def _take(self, source: FileSource) -> Lease | str:
+        known: str | None = source.memo.get(_REFUSAL)
+        if known is not None:
+            return known
         filesystem = source.facts.filesystem
         if filesystem not in TRUSTED and filesystem not in WEAK:
             return f"leases of {filesystem} are not to be trusted"
@@ -205,11 +221,15 @@ class Leases:
         try:
             kernel.take(fd, keeper)
         except OSError as exc:
-            return REFUSALS.get(exc.errno or 0) or f"refused: {exc.strerror}"
+            reason = REFUSALS.get(exc.errno or 0) or f"refused: {exc.strerror}"
+            if exc.errno in _LASTING:
+                source.remember(_REFUSAL, reason)
+            return reason
         if not source.facts.are_still(os.fstat(fd)):
             kernel.give_back(fd)
             raise FileChangedError.of(source.path)
         lease = self._leases[fd] = Lease(source)
+        source.remember(_LEASE, lease)
         return lease
 
     def _keeper_thread(self) -> int | str:

@@ -2,17 +2,20 @@
 
 Where the filesystem can share data copy on write, a copy of any size takes a moment
 (measured for 200 MiB: 0.2 ms on btrfs, 6 ms on xfs). Elsewhere what is still to be sent
-is copied into memory, up to a limit. One snapshot serves all who are in the middle of
-the file.
+is copied into memory. One snapshot serves all who are in the middle of the file.
+
+Slow clients keep a copy in memory for as long as they need it, and the next writer
+makes another one necessary. So there is one limit for all copies that are in use.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from zc_response.kernel import copies
 from zc_response.sources import FileSource
@@ -45,18 +48,21 @@ def make(
 ) -> Snapshot | None:
     """A snapshot with what is needed, or as much of it as can be had.
 
-    Into memory go at most `most_bytes`, and only until the moment `until` of
-    `time.monotonic`. None if there is no space, no permission, or no time.
+    Memory takes at most `most_bytes` of them, together with the copies that are in use,
+    and only until the moment `until` of `time.monotonic`. None if there is no space, no
+    permission, or no time.
     """
     if source.facts.filesystem in REFLINKS:
         try:
             return Snapshot(reflink(source), ((0, source.facts.size),))
         except OSError:
             pass
-    try:
-        return _copy(source, affordable(needs, most_bytes), until)
-    except OSError:
-        return None
+    with _Reservation(needs, most_bytes) as room:
+        try:
+            room.copy = _copy(source, room.stretches, until)
+        except OSError:
+            pass
+        return room.copy
 
 
 def reflink(source: FileSource) -> FileSource:
@@ -77,6 +83,39 @@ def reflink(source: FileSource) -> FileSource:
             raise
         return FileSource(fd, source.path)
     raise refusal or OSError(f"no directory for a copy of {source.path}")
+
+
+class _Reservation:
+    """Room in memory for as many of the needs as fit beside the copies in use.
+
+    In its context the copy is made; it takes the room from then on until it is closed.
+    """
+
+    _lock: ClassVar = threading.Lock()
+    _all: ClassVar[list[_Reservation]] = []
+
+    def __init__(self, needs: Sequence[Stretch], most_bytes: int) -> None:
+        self.copy: Snapshot | None = None
+        self._is_being_made = True
+        self._bytes = 0
+        with self._lock:
+            self._all[:] = [each for each in self._all if each._is_in_use]
+            taken = sum(each._bytes for each in self._all)
+            self.stretches = affordable(needs, most_bytes - taken)
+            self._bytes = _total(self.stretches)
+            self._all.append(self)
+
+    def __enter__(self) -> _Reservation:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._is_being_made = False
+
+    @property
+    def _is_in_use(self) -> bool:
+        return self._is_being_made or (
+            self.copy is not None and not self.copy.source.closed
+        )
 
 
 def _directories(source: FileSource) -> Iterable[str]:
@@ -123,10 +162,14 @@ def affordable(needs: Iterable[Stretch], most_bytes: int) -> tuple[Stretch, ...]
     chosen: list[Stretch] = []
     for need in sorted(set(needs), key=lambda stretch: stretch[1] - stretch[0]):
         merged = _merged([*chosen, need])
-        if sum(end - start for start, end in merged) > most_bytes:
+        if _total(merged) > most_bytes:
             break
         chosen = merged
     return tuple(chosen)
+
+
+def _total(stretches: Iterable[Stretch]) -> int:
+    return sum(end - start for start, end in stretches)
 
 
 def _merged(stretches: Iterable[Stretch]) -> list[Stretch]:

@@ -172,6 +172,11 @@ class FileSource:
             lane(self.facts.device).submit(partial(_close, fd))
 
     @property
+    def is_local(self) -> bool:
+        """False where a look at it may have to wait for a server or a daemon."""
+        return self.facts.filesystem in LOCAL
+
+    @property
     def _closes_at_once(self) -> bool:
         """False where a close has to tell a server or a daemon, and waits for it."""
         facts = getattr(self, "facts", None)

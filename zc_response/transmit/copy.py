@@ -88,11 +88,11 @@ def _read_all(cursor: Cursor) -> bytes:
 
 def gather_at_once(segments: Sequence[Segment], policy: Policy) -> _Bytes | None:
     """A small body as one piece, or None if that might have to wait."""
-    first = next((each for each in segments if not isinstance(each, bytes)), None)
-    if first is None:
-        return _at_once(segments)
-    look = partial(_at_once, segments)
-    return read_at_once(source_of(first), policy.integrity, look)
+    for segment in segments:
+        if not isinstance(segment, bytes):
+            look = partial(_at_once, segments)
+            return read_at_once(source_of(segment), policy.integrity, look)
+    return _at_once(segments)
 
 
 def _at_once(segments: Sequence[Segment]) -> _Bytes | None:

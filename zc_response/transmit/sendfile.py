@@ -36,7 +36,6 @@ def sendfile(line: Line, cursor: Cursor) -> Steps:
     hold, tally, pace = cursor.hold, line.tally, line.pace
     while cursor.left:
         yield from until_free(hold)
-        hold.check()
         source = hold.source
         asked = min(cursor.left, pace.step)
         if hold.compares and 1 < asked == cursor.left:
@@ -45,6 +44,7 @@ def sendfile(line: Line, cursor: Cursor) -> Steps:
         if cold:
             asked = min(asked, line.cold_bytes)
             yield Want.DISK
+        hold.check()
         began = time.monotonic()
         try:
             with hold:

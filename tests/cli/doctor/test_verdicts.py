@@ -184,7 +184,7 @@ def test_a_file_that_fits_is_copied_into_memory() -> None:
 
 
 def test_a_file_that_does_not_fit_is_less_well_guarded() -> None:
-    changes = {"size": 65 * MIB, "reflink": Reflink.NOT_TRIED, "filesystem": "ext4"}
+    changes = {"size": 129 * MIB, "reflink": Reflink.NOT_TRIED, "filesystem": "ext4"}
     found = topics(changes)
     assert "ZC_RESPONSE_SNAPSHOT_BYTES" in advice(found["snapshot"])
     assert "xfs or btrfs" in advice(found["snapshot"])
@@ -299,7 +299,7 @@ def test_in_a_directory_files_of_others_have_no_lease() -> None:
 
 def test_of_large_files_in_a_directory_memory_has_a_part() -> None:
     found = topics(DIRECTORY | {"reflink": Reflink.NOT_TRIED})
-    assert found["snapshot"].what.startswith("in memory: files up to 64 MiB")
+    assert found["snapshot"].what.startswith("in memory: files up to 128 MiB")
 
 
 def test_an_empty_directory_tells_little() -> None:

@@ -12,6 +12,11 @@ General layout; each module knows only those above it:
     probe.py          a helper: quick requests, and their latencies
     swarm.py          a helper: many downloads at once
     holders.py        a helper: clients that read nothing
+    relay.py          a process: another host, and the line to it
+    states.py         what files that are written to have been like, in shared memory
+    scribe.py         a helper: writes to a file in all the ways that people do
+    reader.py         a helper: clients that check every byte of such files
+    opener.py         a helper: opens a file for writing, and how long that takes
     mounts.py         loop devices, mounts and FUSE processes, for a block
     sleepy.py         a process: a FUSE filesystem that takes its time
     disks.py          filesystems on a disk that is held to a rate
@@ -25,6 +30,8 @@ General layout; each module knows only those above it:
     cold.py           quick requests while a file comes from a slow disk
     crowd.py          quick requests amid many downloads
     stalled.py        what clients cost that read nothing
+    churn.py          what clients get of files that are written to
+    writers.py        how long a writer waits for a file that is being sent
     tables.py         pure: tables from records, and as text
     markdown.py       pure: the same for documentation
     charts.py         pure: what is plotted

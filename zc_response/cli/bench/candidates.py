@@ -28,6 +28,11 @@ class Candidate:
         return self.largest is None or size <= self.largest
 
 
+def ours(*, http: str = PROTOCOL, loop: str = "uvloop", **settings: str) -> Uvicorn:
+    """Our FileResponse on a protocol of ours, with settings by environment."""
+    return Uvicorn(factory="response", http=http, loop=loop, environment=settings)
+
+
 CANDIDATES: Final = {
     candidate.name: candidate
     for candidate in (
@@ -55,17 +60,27 @@ CANDIDATES: Final = {
         Candidate(
             name="response",
             title="our FileResponse on ZeroCopyProtocol",
-            software=Uvicorn(factory="response", http=PROTOCOL),
+            software=ours(),
         ),
         Candidate(
             name="response-asyncio",
             title="our FileResponse, asyncio instead of uvloop",
-            software=Uvicorn(factory="response", http=PROTOCOL, loop="asyncio"),
+            software=ours(loop="asyncio"),
         ),
         Candidate(
             name="copy",
             title="our FileResponse, zero copy switched off",
-            software=Uvicorn(factory="response", http=PROTOCOL, zero_copy=False),
+            software=ours(ZC_RESPONSE_ZERO_COPY="0"),
+        ),
+        Candidate(
+            name="fast",
+            title="our FileResponse, integrity fast: no guard",
+            software=ours(ZC_RESPONSE_INTEGRITY="fast"),
+        ),
+        Candidate(
+            name="strict",
+            title="our FileResponse, integrity strict",
+            software=ours(ZC_RESPONSE_INTEGRITY="strict"),
         ),
         Candidate(
             name="stock-static",

@@ -173,6 +173,17 @@ _LATENCY = (
 )
 
 
+def _writers(record: Record) -> Chart:
+    return Chart(
+        name="writers",
+        title="How long it takes to open a file for writing that is being sent",
+        caption=f"Lower is better, and the scale is logarithmic. {_LATENCY}",
+        unit="ms",
+        panels=_latencies(record),
+        logarithmic=True,
+    )
+
+
 def _latencies(record: Record) -> list[Panel]:
     return [
         Panel(title=place, bars=_bars(record, _latency_at(record, place)))
@@ -228,4 +239,6 @@ _MAKERS = {
     "cold": (_cold,),
     "crowd": (_crowd,),
     "stalled": (_stalled,),
+    "churn": (),  # what counts is that there are none
+    "writers": (_writers,),
 }

@@ -26,6 +26,7 @@ from typing import Any, Final
 from zc_response.cli.bench.errors import LoadError
 from zc_response.cli.bench.helper import play, wait_for_go
 
+LOOPBACK: Final = "127.0.0.1"
 MAX_HEAD: Final = 16 * 1024
 HEAD_STEP: Final = 4096
 CHUNK_STEP: Final = 24
@@ -50,6 +51,7 @@ class Request:
     """No connection makes more requests than this."""
     patience: float
     """How many seconds the server may say nothing."""
+    host: str = LOOPBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +66,9 @@ class Traffic:
 class Connection:
     """One keep-alive connection. Close it."""
 
-    def __init__(self, port: int, patience: float) -> None:
-        self._port = port
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
+    def __init__(self, port: int, patience: float, host: str = LOOPBACK) -> None:
+        self._host = f"{host}:{port}"
+        self._socket = socket.create_connection((host, port), timeout=patience)
         # Python's own timeouts would add a poll to every recv; the kernel's are free.
         self._socket.settimeout(None)
         whole = int(patience)
@@ -105,8 +107,8 @@ class Connection:
         """Send a request, check the head, give the lengths of the body's parts."""
         if self._ahead:
             raise LoadError("bytes follow the end of the last body")
-        host = f"127.0.0.1:{self._port}"
-        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n"
+        self._socket.sendall(request.encode())
         head = self._until(b"\r\n\r\n", HEAD_STEP)
         return self._chunks(size) if check_head(head, size) else iter([size])
 
@@ -216,12 +218,17 @@ def repeat(connection: Connection, request: Request, deadline: float) -> int:
     return count
 
 
+def connect(request: Request) -> Connection:
+    """A connection for a request."""
+    return Connection(request.port, request.patience, request.host)
+
+
 def run(request: Request, wait: Callable[[], object]) -> Traffic:
     """Connect and warm up, call `wait`, then ask on all connections at once."""
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(request.connections))
         connections = [
-            stack.enter_context(closing(Connection(request.port, request.patience)))
+            stack.enter_context(closing(connect(request)))
             for _ in range(request.connections)
         ]
         if request.warm_up:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from zc_response.cli.bench import disks, plots
+from zc_response.cli.bench import disks, plots, relay
 from zc_response.cli.bench.candidates import (
     CANDIDATES,
     DEFAULT,
@@ -21,12 +22,13 @@ from zc_response.cli.bench.candidates import (
     why_not,
 )
 from zc_response.cli.bench.charts import charts
+from zc_response.cli.bench.churn import Churn, measure_churn, stack_candidates
 from zc_response.cli.bench.cold import Cold, measure_cold
 from zc_response.cli.bench.console import Teller, say, show, telling
 from zc_response.cli.bench.crowd import Crowd, measure_crowd
 from zc_response.cli.bench.environment import describe
 from zc_response.cli.bench.errors import BenchmarkError
-from zc_response.cli.bench.files import format_size, make_files, make_sparse_file
+from zc_response.cli.bench.files import MIB, format_size, make_files, make_sparse_file
 from zc_response.cli.bench.load import SMALL, choose_load, find_wrk
 from zc_response.cli.bench.markdown import markdown
 from zc_response.cli.bench.page import page
@@ -48,8 +50,15 @@ from zc_response.cli.bench.rounds import (
     measure_throughput,
 )
 from zc_response.cli.bench.stalled import Stalled, measure_stalled
+from zc_response.cli.bench.writers import Writers, level_candidates, measure_writers
 
 PAGE: Final = "report.html"
+WRITTEN: Final = ("ext4", "xfs", "btrfs", "tmpfs", "overlay")
+"""Filesystems with leases."""
+FAR_SECONDS: Final = 100_000.0
+"""The most that a connection to another host may last: the longest churn."""
+ROOM: Final = 512 * MIB
+"""A disk of that size, which is sparse, suits every filesystem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +185,114 @@ def stalled(
         measure_stalled(bench, record, chosen, setup)
 
     return _measure(common, record, rounds * len(chosen), measure)
+
+
+def churn(
+    common: Common,
+    *,
+    stacks: Sequence[str],
+    responses: int,
+    seconds: float,
+    integrity: str,
+    sizes: Sequence[int],
+    filesystem: str | None,
+    remote: bool,
+) -> int:
+    """Count what clients get of files that are written to."""
+    missing = filesystem and disks.why_not(filesystem, slow=False)
+    if missing:
+        raise BenchmarkError(f"{filesystem}: {missing}")
+    _check_remote(remote)
+    setup = Churn(
+        responses=-(-responses // len(stacks)),
+        seconds=seconds / len(stacks),
+        sizes=sizes,
+        integrity=integrity,
+    )
+    chosen = stack_candidates(stacks, integrity)
+    settings = {"files": ", ".join(map(format_size, sizes))}
+    record = _record("churn", chosen, settings, common)
+
+    def measure(bench: Bench) -> None:
+        with (
+            _place(bench, filesystem, common.directory, sum(sizes)) as (there, name),
+            _far_away(there, remote) as (server_side, inside),
+        ):
+            _make_files(there, [TINY])
+            far = replace(setup, inside=inside)
+            measure_churn(server_side, record, chosen, far, name)
+
+    return _measure(common, record, len(chosen), measure)
+
+
+def writers(
+    common: Common,
+    *,
+    stalled: int,
+    downloads: int,
+    levels: Sequence[str],
+    filesystems: Sequence[str] | None,
+    size: int,
+    seconds: float,
+    rounds: int,
+    remote: bool,
+) -> int:
+    """Measure how long a writer waits for a file that is being sent."""
+    kinds: Sequence[str | None] = (None,)  # the directory, where no disk can be made
+    if filesystems or any(not disks.why_not(each, slow=False) for each in WRITTEN):
+        kinds = _usable(filesystems, WRITTEN, slow=False)
+    _check_remote(remote)
+    chosen = level_candidates(levels)
+    setup = Writers(
+        stalled=stalled,
+        downloads=downloads,
+        size=size,
+        seconds=seconds,
+        rounds=rounds,
+    )
+    settings = {"file": format_size(size), "rounds": rounds}
+    record = _record("writers", chosen, settings, common)
+
+    def measure(bench: Bench) -> None:
+        for kind in kinds:
+            with (
+                _place(bench, kind, common.directory, size) as (there, name),
+                _far_away(there, remote) as (server_side, inside),
+            ):
+                _make_files(there, [TINY, size])
+                far = replace(setup, inside=inside)
+                measure_writers(server_side, record, chosen, far, name)
+
+    turns = (rounds + 1) * len(chosen) * len(kinds)
+    return _measure(common, record, turns, measure)
+
+
+@contextmanager
+def _far_away(bench: Bench, wanted: bool) -> Iterator[tuple[Bench, Sequence[str]]]:
+    """The bench, and what clients are run by: on another host, if that is wanted."""
+    if not wanted:
+        yield bench, ()
+        return
+    with relay.remote(FAR_SECONDS) as there:
+        yield replace(bench, host=there.host), there.inside
+
+
+def _check_remote(wanted: bool) -> None:
+    if wanted and (missing := relay.why_not()):
+        raise BenchmarkError(f"--remote: {missing}")
+
+
+@contextmanager
+def _place(
+    bench: Bench, filesystem: str | None, directory: Path, size: int
+) -> Iterator[tuple[Bench, str]]:
+    """The bench with its files on a filesystem of that kind, and its name."""
+    if filesystem is None:
+        yield bench, describe(directory, None).get("filesystem", "files")
+        return
+    bench.say(f"making a disk with {filesystem}")
+    with disks.plain_disk(filesystem, ROOM + 4 * size, directory) as disk:
+        yield replace(bench, files=disk.path), filesystem
 
 
 # Reports ---------------------------------------------------------------------------
@@ -331,12 +448,17 @@ def _chosen(names: Sequence[str] | None, default: Sequence[str]) -> list[Candida
     return chosen
 
 
-def _usable(filesystems: Sequence[str] | None) -> tuple[str, ...]:
-    """The filesystems that were named, or all that can be made slow here.
+def _usable(
+    filesystems: Sequence[str] | None,
+    kinds: Sequence[str] = disks.KINDS,
+    *,
+    slow: bool = True,
+) -> tuple[str, ...]:
+    """The filesystems that were named, or all of `kinds` that can be had here.
 
-    FUSE, which sleeps by itself, stands in where no other can be had.
+    FUSE, which sleeps by itself, stands in where no other can be made slow.
     """
-    obstacles = {kind: disks.why_not(kind) for kind in filesystems or disks.KINDS}
+    obstacles = {kind: disks.why_not(kind, slow=slow) for kind in filesystems or kinds}
     usable = tuple(kind for kind, obstacle in obstacles.items() if not obstacle)
     lines = [f"{kind}: {obstacle}" for kind, obstacle in obstacles.items() if obstacle]
     if not usable or (filesystems and lines):

@@ -52,6 +52,18 @@ class Quantity:
     scale: float = 1.0
     """How many of the number's own units (seconds, bytes) make one of `unit`."""
     better: Literal["lower", "higher", ""] = "lower"
+    is_exact: bool = False
+    """A count of which every digit matters."""
+
+    def text(self, value: float) -> str:
+        """A value in its unit, as people read it."""
+        return f"{value:,.0f}" if self.is_exact else amount(value)
+
+
+def _exact(
+    key: str, title: str, better: Literal["lower", "higher", ""] = "lower"
+) -> Quantity:
+    return Quantity(key=key, title=title, better=better, is_exact=True)
 
 
 def _latency(key: str, title: str) -> Quantity:
@@ -105,6 +117,38 @@ GROUPS: Final[dict[Kind, tuple[Group, ...]]] = {
             Quantity(key="aborts", title="aborted"),
             Quantity(key="left", title="descriptors left"),
             Quantity(key="back", title="back after", unit="s"),
+        ),
+    ),
+    "churn": (
+        (
+            _exact("responses", "responses", better="higher"),
+            _exact("whole", "whole"),
+            _exact("partial", "ranges"),
+            _exact("unsatisfied", "416"),
+            _exact("refused", "503"),
+            _exact("incomplete", "cut off"),
+            _exact("mixtures", "mixtures"),
+            _exact("stale", "outdated"),
+            _exact("mislabelled", "wrong ETag"),
+            _exact("desyncs", "desyncs"),
+        ),
+        (
+            _exact("states", "states seen", better="higher"),
+            _exact("changes", "changes", better="higher"),
+            Quantity(key="longest_wait", title="longest open", unit="ms", scale=1e-3),
+            Quantity(key="left", title="descriptors left"),
+            Quantity(key="rate", title="responses/s", better="higher"),
+        ),
+    ),
+    "writers": (
+        (
+            _exact("openings", "openings", better=""),
+            Quantity(key="p50", title="open p50", unit="ms", scale=1e-3),
+            Quantity(key="p99", title="open p99", unit="ms", scale=1e-3),
+            Quantity(key="max", title="open max", unit="ms", scale=1e-3),
+            _exact("clients", "clients", better=""),
+            _exact("cut", "cut off"),
+            _exact("left", "descriptors left"),
         ),
     ),
 }

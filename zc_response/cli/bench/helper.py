@@ -14,7 +14,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, Any, Final
 
 from zc_response.cli.bench.errors import LoadError
@@ -25,16 +25,28 @@ READY: Final = "ready"
 
 
 class Helper:
-    """The process of one module. Close it."""
+    """The process of one module. Close it.
 
-    def __init__(self, module: str, request: dict[str, Any], patience: float) -> None:
+    `inside` is a command that the process is run by: nsenter, for one. The descriptors
+    that it is to `keep` have the same numbers there.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        request: dict[str, Any],
+        patience: float,
+        inside: Sequence[str] = (),
+        keep: Sequence[int] = (),
+    ) -> None:
         self._patience = patience
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(request)],
+            [*inside, sys.executable, "-m", module, json.dumps(request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=keep,
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -44,6 +56,11 @@ class Helper:
         for line in _pipe(self._process.stdout):
             self._lines.put(line)
         self._lines.put("")
+
+    @property
+    def pid(self) -> int:
+        """Its process id, or that of the command it is run by."""
+        return self._process.pid
 
     def wait_until_ready(self) -> None:
         """Wait for its word that all is ready."""
@@ -71,6 +88,13 @@ class Helper:
             raise LoadError(f"no answer within {self._patience:.0f} s") from None
         if not line:
             raise LoadError(_last_line(_pipe(self._process.stderr)) or "it crashed")
+        return line
+
+    def newest_line(self) -> str:
+        """The last of its lines so far; waits for one."""
+        line = self.line()
+        while not self._lines.empty():
+            line = self.line()
         return line
 
     def close(self) -> None:

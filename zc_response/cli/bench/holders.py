@@ -12,12 +12,12 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from zc_response.cli.bench.client import explained
+from zc_response.cli.bench.client import LOOPBACK, explained
 from zc_response.cli.bench.helper import Helper, play, wait_for_go
 from zc_response.cli.bench.load import PATIENCE, Target
 
@@ -42,9 +42,9 @@ class Stall:
     clients: int
     seconds: float
 
-    def helper(self) -> Helper:
-        """The process of these clients."""
-        return Helper(__name__, asdict(self), self.seconds + PATIENCE)
+    def helper(self, inside: Sequence[str] = ()) -> Helper:
+        """The process of these clients; `inside` is a command that it is run by."""
+        return Helper(__name__, asdict(self), self.seconds + PATIENCE, inside)
 
 
 def source_address(number: int) -> str:
@@ -62,10 +62,11 @@ def _ask(target: Target, number: int) -> socket.socket:
     client = socket.socket()
     try:
         client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-        client.bind((source_address(number), 0))
+        if target.host == LOOPBACK:
+            client.bind((source_address(number), 0))
         client.settimeout(PATIENCE)
-        client.connect(("127.0.0.1", target.port))
-        host = f"127.0.0.1:{target.port}"
+        client.connect((target.host, target.port))
+        host = f"{target.host}:{target.port}"
         client.sendall(f"GET {target.path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     except BaseException:
         client.close()

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from zc_response.cli.bench import client
-from zc_response.cli.bench.client import Connection, Request, Traffic, explained
+from zc_response.cli.bench.client import (
+    LOOPBACK,
+    Connection,
+    Request,
+    Traffic,
+    explained,
+)
 from zc_response.cli.bench.errors import LoadError, MissingError
 from zc_response.cli.bench.files import MIB
 from zc_response.cli.bench.helper import Helper
@@ -40,6 +46,7 @@ class Target:
     port: int
     path: str
     size: int
+    host: str = LOOPBACK
 
 
 class Load(Protocol):
@@ -95,6 +102,7 @@ class Discard:
             warm_up=self.warm_up,
             limit=LIMIT,
             patience=PATIENCE,
+            host=target.host,
         )
 
 
@@ -182,7 +190,7 @@ def check_body(target: Target, file: Path) -> None:
     """Check that a server sends exactly the bytes of `file`."""
     with (
         explained(),
-        closing(Connection(target.port, PATIENCE)) as connection,
+        closing(Connection(target.port, PATIENCE, target.host)) as connection,
         file.open("rb") as expected,
     ):
         for piece in connection.read(target.path, target.size):

@@ -17,10 +17,12 @@ from typing import Any, Final
 import click
 
 from zc_response.cli.bench import commands
+from zc_response.cli.bench.churn import STACKS
 from zc_response.cli.bench.commands import Common
 from zc_response.cli.bench.errors import BenchmarkError
 from zc_response.cli.bench.files import GIB, MIB, format_size, parse_size
 from zc_response.cli.bench.namespace import use
+from zc_response.cli.bench.writers import LEVELS
 
 SIZES: Final = "1GiB,1MiB,64KiB,4KiB"
 NOTHING_MEASURED: Final = 2
@@ -81,17 +83,33 @@ def number_option(
     return click.option(name, type=kind, default=default, show_default=True, help=text)
 
 
+integrity_option = click.option(
+    "--integrity",
+    type=click.Choice(("strict", "safe", "fast")),
+    default="strict",
+    show_default=True,
+    help="What the servers promise.",
+)
+
+remote_option = click.option(
+    "--remote", is_flag=True, help="Clients on another host, behind a TUN device."
+)
+
+
 # What all scenarios share ----------------------------------------------------------
 
 
-def scenario(command: Command) -> Command:
-    """Give a command the common options, and have it exit with its status."""
+def scenario(command: Command, *, compares: bool = True) -> Command:
+    """Give a command the common options, and have it exit with its status.
 
-    @_common_options
+    One that `compares` lets the user choose the candidates.
+    """
+
+    @functools.partial(_common_options, compares=compares)
     @functools.wraps(command)
     def run(
         *,
-        candidates: tuple[str, ...] | None,
+        candidates: tuple[str, ...] | None = None,
         directory: Path,
         output: Path | None,
         markdown: bool,
@@ -112,7 +130,13 @@ def scenario(command: Command) -> Command:
     return run
 
 
-def _common_options(command: Callable[..., None]) -> Callable[..., None]:
+own_scenario: Final = functools.partial(scenario, compares=False)
+"""For a command that measures this package alone."""
+
+
+def _common_options(
+    command: Callable[..., None], *, compares: bool
+) -> Callable[..., None]:
     options = (
         click.option(
             "--candidates",
@@ -140,7 +164,7 @@ def _common_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Run in a network namespace with this one, for example reno.",
         ),
     )
-    for option in reversed(options):
+    for option in reversed(options if compares else options[1:]):
         command = option(command)
     return command
 
@@ -173,7 +197,7 @@ def bench() -> None:
     """Measure how fast, and how cheaply, a file leaves each server.
 
     \b
-    zc-response bench all                           everything, some twenty minutes
+    zc-response bench all                           everything, some thirty minutes
     zc-response bench all --quick                   a first impression, some minutes
     zc-response bench throughput --sizes 1MiB,1GiB --candidates nginx,stock,response
     zc-response bench report                        the newest records once more
@@ -259,14 +283,83 @@ def stalled(common: Common, *, stalled: int, **options: Any) -> int:
     return commands.stalled(common, clients=stalled, **options)
 
 
+@bench.command()
+@click.option(
+    "--stacks",
+    callback=_names,
+    default=",".join(STACKS),
+    metavar="NAME,...",
+    show_default=True,
+    help="uvicorn's protocols and loops.",
+)
+@number_option("--responses", 1_000_000, 1, 100_000_000, "How many, over all stacks.")
+@number_option("--seconds", 3600.0, 0.5, 100_000.0, "The most time it may take.")
+@integrity_option
+@click.option(
+    "--sizes",
+    callback=_sizes,
+    default="4KiB,64KiB,300KiB,4MiB",
+    metavar="SIZE,...",
+    show_default=True,
+    help="The sizes of the files.",
+)
+@click.option(
+    "--filesystem",
+    metavar="NAME",
+    help="Of ext4, xfs, btrfs, tmpfs and overlay.  [default: that of --directory]",
+)
+@remote_option
+@own_scenario
+def churn(common: Common, **options: Any) -> int:
+    """What clients get of files that others write to: is any of it a mixture?
+
+    Files are overwritten, truncated, punched and replaced all the time; every byte of
+    every body is checked.
+    """
+    return commands.churn(common, **options)
+
+
+@bench.command()
+@number_option("--stalled", 1000, 1, 100_000, "How many clients that read nothing.")
+@number_option("--downloads", 1, 1, 1000, "How many clients that take what comes.")
+@click.option(
+    "--levels",
+    callback=_names,
+    default=",".join(LEVELS),
+    metavar="NAME,...",
+    show_default=True,
+    help="Levels of integrity.",
+)
+@click.option(
+    "--filesystems",
+    callback=_names,
+    metavar="NAME,...",
+    help="Of ext4, xfs, btrfs, tmpfs and overlay.  [default: all that can be had]",
+)
+@size_option("--size", 64 * MIB, "The size of the file.")
+@number_option("--seconds", 20.0, 0.1, 600.0, "How long it is opened amid downloads.")
+@number_option("--rounds", 3, 1, 1000, "How often it is opened amid stalled clients.")
+@remote_option
+@own_scenario
+def writers(common: Common, **options: Any) -> int:
+    """How long somebody waits who opens a file for writing that is being sent.
+
+    Makes a disk of each filesystem as root; else there is only --directory.
+    """
+    return commands.writers(common, **options)
+
+
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="One short round of each.")
 @scenario
 def everything(common: Common, *, quick: bool) -> int:
     """Every scenario, into one directory and one page."""
     worst = 0
-    for command in (throughput, memory, cold, crowd, stalled):
-        own = QUICK[command.name or ""] if quick else ()
+    chosen = [throughput, memory, cold, crowd, stalled]
+    if not common.names:
+        chosen += [churn, writers]  # of this package alone
+    for command in chosen:
+        own = (QUICK if quick else FULL).get(command.name or "", ())
         status: int = command.main([*own, *_as_given(common)], standalone_mode=False)
         worst = max(worst, status)
         if status == INTERRUPTED:
@@ -274,12 +367,16 @@ def everything(common: Common, *, quick: bool) -> int:
     return worst
 
 
+FULL: Final = {"churn": ("--responses=100000",)}
+"""The options of everything, where they are not the command's own."""
 QUICK: Final = {
     "throughput": ("--rounds=1", "--seconds=0.5", "--sizes=256MiB,1MiB,64KiB,4KiB"),
     "memory": ("--size=256MiB",),
     "cold": ("--rounds=1", "--size=8MiB"),
     "crowd": ("--rounds=1", "--seconds=2", "--size=256MiB"),
     "stalled": ("--stalled=500",),
+    "churn": ("--responses=10000",),
+    "writers": ("--stalled=200", "--rounds=1", "--seconds=2", "--size=16MiB"),
 }
 """The options of a first impression."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from zc_response.cli.bench.candidates import Candidate
-from zc_response.cli.bench.client import Traffic
+from zc_response.cli.bench.client import LOOPBACK, Traffic
 from zc_response.cli.bench.errors import BenchmarkError, LoadError, ServerError
 from zc_response.cli.bench.figures import amount, cost, quantities, speed
 from zc_response.cli.bench.files import KIB, MIB, file_name, format_size
@@ -47,6 +47,8 @@ class Bench:
     scratch: Path
     pins: Pins
     say: Say
+    host: str = LOOPBACK
+    """Where the servers listen."""
     advance: Callable[[], None] = lambda: None
     """Called at the end of each turn."""
 
@@ -56,7 +58,9 @@ class Bench:
         scratch = self.scratch / candidate.name
         with ExitStack() as stack:
             with pinned(self.pins.server):
-                server = Server(candidate.software, self.files, scratch, connections)
+                server = Server(
+                    candidate.software, self.files, scratch, connections, self.host
+                )
                 stack.enter_context(server)
             yield server
 
@@ -69,7 +73,8 @@ class Bench:
 
     def target(self, server: Server, size: int) -> Target:
         """The file of that size on that server."""
-        return Target(port=server.port, path=server.path(file_name(size)), size=size)
+        path = server.path(file_name(size))
+        return Target(port=server.port, path=path, size=size, host=server.host)
 
     def check(self, server: Server, size: int) -> None:
         """Check that a server sends the file of that size, byte for byte."""

@@ -16,12 +16,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
 
+from zc_response.cli.bench.client import LOOPBACK
 from zc_response.cli.bench.errors import MissingError, ServerError
 from zc_response.cli.bench.files import DIRECTORY_VARIABLE
 
@@ -66,7 +67,8 @@ class Site:
     files: Path
     scratch: Path
     port: int
-    connections: int
+    host: str = LOOPBACK
+    connections: int = 0
     """How many it must be able to hold at once."""
 
 
@@ -144,14 +146,9 @@ class Uvicorn:
     factory: str
     http: str = "httptools"
     loop: str = "uvloop"
-    zero_copy: bool = True
-    """False has zc_response copy every body."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Settings of zc_response that are not its defaults."""
     prefix: str = "/"
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The switch of zero copy, where it is off."""
-        return {} if self.zero_copy else {"ZC_RESPONSE_ZERO_COPY": "0"}
 
     def check(self) -> None:
         """Raise MissingError, with advice, if a library is not installed."""
@@ -160,7 +157,7 @@ class Uvicorn:
     def command(self, site: Site) -> list[str]:
         """The command that serves `site`."""
         options = {
-            "--host": "127.0.0.1",
+            "--host": site.host,
             "--port": str(site.port),
             "--http": self.http,
             "--loop": self.loop,
@@ -242,8 +239,14 @@ class Server:
     """A running server; a context manager."""
 
     def __init__(
-        self, software: Software, files: Path, scratch: Path, connections: int = 0
+        self,
+        software: Software,
+        files: Path,
+        scratch: Path,
+        connections: int = 0,
+        host: str = LOOPBACK,
     ) -> None:
+        self.host = host
         self._software = software
         self._files = files
         self._scratch = scratch
@@ -315,6 +318,7 @@ class Server:
             files=self._files,
             scratch=self._scratch,
             port=self.port,
+            host=self.host,
             connections=self._connections,
         )
         with self._log().open("wb") as log:
@@ -333,7 +337,7 @@ class Server:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_WITHIN
-        while not listening(self.port):
+        while not listening(self.port, self.host):
             self.check()
             if time.monotonic() > deadline:
                 raise ServerError(f"no answer after {START_WITHIN:.0f} s")
@@ -361,10 +365,10 @@ def free_port() -> int:
         return port
 
 
-def listening(port: int) -> bool:
-    """True if something accepts connections on 127.0.0.1."""
+def listening(port: int, host: str) -> bool:
+    """True if something accepts connections there."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection((host, port), timeout=1).close()
     except OSError:
         return False
     return True

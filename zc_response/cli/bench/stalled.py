@@ -59,8 +59,7 @@ def measure_stalled(
 ) -> None:
     """Add to `record` what the clients cost each candidate."""
     place = f"{stalled.clients:,} stalled"
-    wanted = int(MOST_EACH * stalled.clients) + OTHER_DESCRIPTORS
-    with many_descriptors(wanted) as limit:
+    with many_descriptors(wanted_descriptors(stalled.clients)) as limit:
         able = replace(stalled, clients=possible(stalled.clients, limit))
         if able.clients < stalled.clients:
             bench.say(f"{limit} descriptors allow {able.clients} clients")
@@ -98,7 +97,7 @@ def _stall(bench: Bench, server: Server, stalled: Stalled) -> dict[str, float]:
     return {
         **found,
         **_each(before, full, left["answered"], left["memory"]),
-        **_wait_for_descriptors(server, before.descriptors),
+        **wait_for_descriptors(server, before.descriptors),
         "aborts": aborts,
     }
 
@@ -152,7 +151,8 @@ def settle(read: Callable[[], int]) -> None:
         last = now
 
 
-def _wait_for_descriptors(server: Server, before: int) -> dict[str, float]:
+def wait_for_descriptors(server: Server, before: int) -> dict[str, float]:
+    """How many descriptors are too many, and how long it took until none was."""
     started = time.monotonic()
     while (left := descriptors(server.pid) - before) > 0:
         if time.monotonic() - started > BACK_WITHIN:
@@ -162,6 +162,11 @@ def _wait_for_descriptors(server: Server, before: int) -> dict[str, float]:
 
 
 # Descriptors -----------------------------------------------------------------------
+
+
+def wanted_descriptors(clients: int) -> int:
+    """How many descriptors a process may need for so many clients."""
+    return int(MOST_EACH * clients) + OTHER_DESCRIPTORS
 
 
 def possible(clients: int, limit: int) -> int:

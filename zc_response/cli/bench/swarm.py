@@ -10,7 +10,7 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,9 +29,9 @@ class Swarm:
     downloads: int
     seconds: float
 
-    def helper(self) -> Helper:
-        """The process that downloads."""
-        return Helper(__name__, asdict(self), self.seconds + PATIENCE)
+    def helper(self, inside: Sequence[str] = ()) -> Helper:
+        """The process that downloads; `inside` is a command that it is run by."""
+        return Helper(__name__, asdict(self), self.seconds + PATIENCE, inside)
 
 
 class Download:
@@ -39,7 +39,7 @@ class Download:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self.socket = socket.create_connection(("127.0.0.1", target.port), PATIENCE)
+        self.socket = socket.create_connection((target.host, target.port), PATIENCE)
         self.socket.setblocking(False)
         self.received = 0
         self._head = b""
@@ -47,7 +47,7 @@ class Download:
 
     def ask(self) -> None:
         """Send a request: it fits into an empty socket."""
-        host = f"127.0.0.1:{self._target.port}"
+        host = f"{self._target.host}:{self._target.port}"
         request = f"GET {self._target.path} HTTP/1.1\r\nHost: {host}\r\n\r\n"
         self.socket.send(request.encode())
 

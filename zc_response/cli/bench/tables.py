@@ -29,17 +29,23 @@ TITLES: Final[Mapping[Kind, str]] = {
     "cold": "Quick requests while a file comes from a slow disk",
     "crowd": "Quick requests amid many downloads",
     "stalled": "Clients that read nothing",
+    "churn": "What clients get of files that are written to",
+    "writers": "How long a writer waits",
 }
 PLACES: Final[Mapping[Kind, str]] = {
     "cold": "filesystem",
     "crowd": "beside",
     "stalled": "beside",
+    "churn": "integrity",
+    "writers": "beside",
 }
 METHODS: Final[Mapping[Kind, str]] = {
     "memory": "peak resident memory of all of a server's processes",
     "cold": "one keep-alive connection asks for 4 KiB, again and again",
     "crowd": "one keep-alive connection asks for 4 KiB, again and again",
     "stalled": "growth of VmRSS and of TCP's memory, for each client",
+    "churn": "every byte of every body is checked",
+    "writers": "another process opens the file with O_WRONLY",
 }
 
 
@@ -151,9 +157,8 @@ def _quantity_cell(record: Record, name: str, place: str, quantity: Quantity) ->
     found = quantity_summary(record, name, place, quantity)
     if found is None:
         return ""
-    if found.low == found.high:
-        return amount(found.median)
-    return f"{amount(found.median)} ({amount(found.low)} - {amount(found.high)})"
+    middle, low, high = map(quantity.text, (found.median, found.low, found.high))
+    return middle if found.low == found.high else f"{middle} ({low} - {high})"
 
 
 def quantity_summary(

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from zc_response.policy import Policy
+from zc_response.transmit import Access, Strategy, access, choose
+from zc_response.transmit.choose import Choice
+
+
+def fileno() -> int:
+    return 7
+
+
+REMOTE, SAME_HOST = False, True
+NO_SOCKET = Access(obstacle="TLS")
+SOCKET = Access(fileno=fileno)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[int]]:
+    """Say where the client is; what comes are the descriptors that were asked for."""
+
+    def client(same_host: bool) -> list[int]:
+        asked: list[int] = []
+
+        def is_same_host(fd: int) -> bool:
+            asked.append(fd)
+            return same_host
+
+        monkeypatch.setattr(access, "is_same_host", is_same_host)
+        return asked
+
+    return client
+
+
+@pytest.mark.parametrize(
+    ("settings", "way", "is_firm", "same_host", "strategy", "reason"),
+    [
+        ({"zero_copy": False}, SOCKET, True, REMOTE, "copy", "switched off"),
+        ({"zero_copy": False}, NO_SOCKET, True, REMOTE, "copy", "switched off"),
+        ({}, NO_SOCKET, True, REMOTE, "copy", "TLS"),
+        ({"integrity": "strict"}, NO_SOCKET, False, REMOTE, "copy", "TLS"),
+        ({"integrity": "fast"}, SOCKET, False, SAME_HOST, "sendfile", "plain socket"),
+        ({"integrity": "safe"}, SOCKET, False, SAME_HOST, "sendfile", "plain socket"),
+        ({"integrity": "safe"}, SOCKET, True, REMOTE, "sendfile", "plain socket"),
+        ({"integrity": "strict"}, SOCKET, True, REMOTE, "sendfile", "plain socket"),
+        (
+            {"integrity": "strict"},
+            SOCKET,
+            True,
+            SAME_HOST,
+            "copy",
+            "strict, and the client may be on this host",
+        ),
+        (
+            {"integrity": "strict"},
+            SOCKET,
+            False,
+            REMOTE,
+            "copy",
+            "strict, and no lease on the file",
+        ),
+        (
+            {"integrity": "strict"},
+            SOCKET,
+            False,
+            SAME_HOST,
+            "copy",
+            "strict, and no lease on the file",
+        ),
+    ],
+)
+def test_the_first_rule_that_holds_decides(
+    client: Callable[[bool], list[int]],
+    settings: dict[str, object],
+    way: Access,
+    is_firm: bool,
+    same_host: bool,
+    strategy: str,
+    reason: str,
+) -> None:
+    client(same_host)
+    policy = Policy(**settings)  # type: ignore[arg-type]
+
+    assert choose(way, policy, is_firm=is_firm) == Choice(Strategy(strategy), reason)
+
+
+@pytest.mark.parametrize("integrity", ["fast", "safe", "strict"])
+@pytest.mark.parametrize("is_firm", [True, False])
+def test_where_the_client_is_is_only_asked_when_it_decides(
+    client: Callable[[bool], list[int]], integrity: str, is_firm: bool
+) -> None:
+    asked = client(REMOTE)
+    choose(SOCKET, Policy(integrity=integrity), is_firm=is_firm)
+    assert asked == ([7] if integrity == "strict" and is_firm else [])
