@@ -35,7 +35,7 @@ from zc_response.asgi import (
     ZeroCopyMiddleware as AsgiMiddleware,
 )
 from zc_response.errors import DisconnectedError, TransferError
-from zc_response.policy import default_policy
+from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.transmit import Access, Transfer, drive_briefly, drive_here, reset
 from zc_response.transmit.offload import Done, offload
@@ -276,7 +276,7 @@ class _ResponseConnection:
         number: int = sock.fileno()
         return number
 
-    def carry(self, transfer: Transfer, tally: Tally) -> None:
+    def carry(self, transfer: Transfer, tally: Tally, policy: Policy) -> None:
         """Carry a transfer out here, or, if that takes long, elsewhere."""
         sock = self._response.sock
         if type(sock).__module__.startswith("gevent."):
@@ -287,7 +287,7 @@ class _ResponseConnection:
         tally.begin()
         try:
             if not drive_briefly(transfer, BRIEF_SECONDS, PATIENCE_SECONDS):
-                self._go_on(transfer, tally)
+                self._go_on(transfer, tally, policy.handed_over)
                 return
         except BaseException as exc:
             self._fail(tally, exc)
@@ -307,9 +307,8 @@ class _ResponseConnection:
             raise _as_os_error(exc) from exc
         tally.end(None)
 
-    def _go_on(self, transfer: Transfer, tally: Tally) -> None:
+    def _go_on(self, transfer: Transfer, tally: Tally, most: int) -> None:
         """Hand a transfer over if that can be done; else carry it out here."""
-        most = default_policy().handed_over
         leave = partial(self._leave, _worker) if _worker is not None else None
         if not (leave and self._is_last and offload.take(transfer, tally, leave, most)):
             drive_here(transfer, self.beat)

@@ -112,7 +112,7 @@ class Exchange:
         except BaseException:
             transfer.close()
             raise
-        connection.carry(transfer, tally)
+        connection.carry(transfer, tally, policy)
 
     def end(self) -> None:
         """The body is at its end. If it was too short, so is the connection's life."""
