@@ -25,7 +25,7 @@ import posixpath
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import IO, Any, Final
 
 import flask
@@ -217,23 +217,34 @@ def _respond(
             max_age = max_age(path)
         if download_name is None and path is not None:
             download_name = os.path.basename(path)
-        # The header fields are Werkzeug's own affair; it gets an empty file for that.
-        response: Response = werkzeug.utils.send_file(  # type: ignore[assignment]
-            io.BytesIO(),
-            request.environ,
-            conditional=False,
-            etag=False,
-            max_age=max_age,
-            download_name=download_name,
-            response_class=current_app.response_class,
-            **options,
-        )
-        del response.headers["Content-Length"]
+        options |= {"download_name": download_name, "max_age": max_age}
+        kind = current_app.response_class
+        if kind is Response and not max_age:  # else there is a time in the fields
+            response = Response(headers=_fields(**options))
+        else:
+            response = _empty(kind, **options)
         _fill(response, source, end, policy, conditional, etag)
     except BaseException:
         end()
         raise
     return response
+
+
+def _empty(kind: type[Response], **options: Any) -> Response:
+    """A response with the header fields of a file; its validators are still to come.
+
+    These fields are Werkzeug's own affair; it gets an empty file for that.
+    """
+    response: Response = werkzeug.utils.send_file(  # type: ignore[assignment]
+        io.BytesIO(), {}, conditional=False, etag=False, response_class=kind, **options
+    )
+    del response.headers["Content-Length"]
+    return response
+
+
+@lru_cache(maxsize=1024)
+def _fields(**options: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(_empty(Response, **options).headers.to_wsgi_list())
 
 
 def _fill(
@@ -267,19 +278,15 @@ def _fill(
 
 
 def _conditions() -> dict[str, str]:
-    found = {}
-    for name in _CONDITIONS:
-        value = request.headers.get(name)
-        if value is not None:
-            found[name] = value
-    return found
+    environ = request.environ
+    return {name: environ[key] for key, name in _CONDITIONS.items() if key in environ}
 
 
-_CONDITIONS = (
-    "range",
-    "if-match",
-    "if-none-match",
-    "if-modified-since",
-    "if-unmodified-since",
-    "if-range",
-)
+_CONDITIONS: Final = {
+    "HTTP_RANGE": "range",
+    "HTTP_IF_MATCH": "if-match",
+    "HTTP_IF_NONE_MATCH": "if-none-match",
+    "HTTP_IF_MODIFIED_SINCE": "if-modified-since",
+    "HTTP_IF_UNMODIFIED_SINCE": "if-unmodified-since",
+    "HTTP_IF_RANGE": "if-range",
+}

@@ -257,6 +257,16 @@ class _ResponseConnection:
             response.sock = sock
         return bytes(recorder.written)
 
+    def send_together(self, body: bytes) -> bool:
+        """See `Connection`; the header has the length of the body."""
+        response = self._response
+        if response.headers_sent or response.chunked or response.req.version >= (2, 0):
+            return False
+        data = self.head() + body
+        response.sent += len(body)
+        response.sock.sendall(data)
+        return True
+
     def passed(self, count: int) -> None:
         """The Response counts by itself."""
 

@@ -83,6 +83,10 @@ class _HandlerConnection:
     def head(self) -> None:
         """The server writes it by itself."""
 
+    def send_together(self, body: bytes) -> bool:
+        """The server writes its header by itself."""
+        return False
+
     def passed(self, count: int) -> None:
         """The server does not count."""
         self.sent += count

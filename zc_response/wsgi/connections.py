@@ -49,6 +49,12 @@ class Connection(Protocol):
         empty chunk.
         """
 
+    def send_together(self, body: bytes) -> bool:
+        """Send a whole body in one write with its header; False if it cannot be done.
+
+        Raises as the server's own sending does.
+        """
+
     def passed(self, count: int) -> None:
         """Tell that the server is given `count` body bytes, to send by itself."""
 

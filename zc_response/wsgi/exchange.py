@@ -90,9 +90,11 @@ class Exchange:
         )
         if access.fileno is None or is_small:
             try:
-                yield from map(
-                    self.passing, copy_body(body, tally, policy, connection.beat)
-                )
+                is_all = more is None and connection.content_length == count
+                for data in copy_body(body, tally, policy, connection.beat):
+                    is_whole = is_all and len(data) == count
+                    if not (is_whole and connection.send_together(data)):
+                        yield self.passing(data)
             except Exception:
                 connection.abort()
                 raise
