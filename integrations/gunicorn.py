@@ -35,10 +35,17 @@ from zc_response.asgi import (
     ZeroCopyMiddleware as AsgiMiddleware,
 )
 from zc_response.errors import DisconnectedError, TransferError
-from zc_response.policy import default_policy
+from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.transmit import Access, Transfer, drive_briefly, drive_here, reset
-from zc_response.transmit.offload import Done, offload
+from zc_response.transmit import (
+    Access,
+    Done,
+    Transfer,
+    drive_briefly,
+    drive_here,
+    handed_over,
+    reset,
+)
 from zc_response.wsgi import Connection, Environ, StartResponse, ZeroCopyMiddleware
 
 __all__ = ["post_worker_init", "worker_exit"]
@@ -97,7 +104,7 @@ class _Worker:
     def drain(self) -> None:
         """Wait for what has been handed over; on SIGQUIT and SIGINT not at all."""
         seconds = 0.0 if self._is_quick else self.worker.cfg.graceful_timeout
-        offload.drain(seconds, self.beat)
+        handed_over.drain(seconds, self.beat)
 
     def readmission(self, response: Any) -> Callable[[socket.socket], object] | None:
         """How to give a connection back to the worker that keeps it alive, if it can.
@@ -286,7 +293,7 @@ class _ResponseConnection:
         number: int = sock.fileno()
         return number
 
-    def carry(self, transfer: Transfer, tally: Tally) -> None:
+    def carry(self, transfer: Transfer, tally: Tally, policy: Policy) -> None:
         """Carry a transfer out here, or, if that takes long, elsewhere."""
         sock = self._response.sock
         if type(sock).__module__.startswith("gevent."):
@@ -297,7 +304,7 @@ class _ResponseConnection:
         tally.begin()
         try:
             if not drive_briefly(transfer, BRIEF_SECONDS, PATIENCE_SECONDS):
-                self._go_on(transfer, tally)
+                self._go_on(transfer, tally, policy.handed_over)
                 return
         except BaseException as exc:
             self._fail(tally, exc)
@@ -317,11 +324,14 @@ class _ResponseConnection:
             raise _as_os_error(exc) from exc
         tally.end(None)
 
-    def _go_on(self, transfer: Transfer, tally: Tally) -> None:
+    def _go_on(self, transfer: Transfer, tally: Tally, most: int) -> None:
         """Hand a transfer over if that can be done; else carry it out here."""
-        most = default_policy().handed_over
         leave = partial(self._leave, _worker) if _worker is not None else None
-        if not (leave and self._is_last and offload.take(transfer, tally, leave, most)):
+        if leave is None or not self._is_last:
+            is_taken = False
+        else:
+            is_taken = handed_over.take(transfer, tally, leave, most)
+        if not is_taken:
             drive_here(transfer, self.beat)
             tally.end(None)
 

@@ -13,6 +13,7 @@ import struct
 from typing import Any, Final
 
 from zc_response.errors import TransferError
+from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.transmit import Access, Transfer, drive_here
 from zc_response.wsgi import Connection, Environ, StartResponse
@@ -100,7 +101,7 @@ class _HandlerConnection:
         obstacle = self.obstacle
         return Access(None, obstacle) if obstacle else Access(self._socket.fileno)
 
-    def carry(self, transfer: Transfer, tally: Tally) -> None:
+    def carry(self, transfer: Transfer, tally: Tally, policy: Policy) -> None:
         """Carry a transfer out in this thread."""
         timeout = self._socket.gettimeout()
         self._socket.setblocking(False)

@@ -341,14 +341,6 @@ def test_a_signal_that_stands_for_any_is_looked_up(
         close_all()
 
 
-def test_a_signal_about_a_number_that_has_no_lease_does_no_harm(
-    source: FileSource,
-) -> None:
-    lease = joined(source, User())
-    leases.heard([source.fileno(), 12345, -1])
-    assert lease.is_held
-
-
 def dying(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """The keeper dies once the event is set."""
     now = threading.Event()

@@ -49,6 +49,16 @@ def test_zero_copy_can_be_switched_off(start: Start, worker: str) -> None:
         assert server.report(file)["strategy"] == "copy"
 
 
+def test_then_every_chunk_of_a_generator_is_obeyed(start: Start) -> None:
+    """With zero copy, one whose first chunk is unchanged counts as unchanged."""
+    with start(worker="gthread", environ={"ZC_RESPONSE_ZERO_COPY": "0"}) as server:
+        file = server.file(CONTENT)
+        with server.client() as client:
+            body = client.get(f"/inverted_later/{file.name}").body
+    assert body[:1000] == CONTENT[:1000]
+    assert body[-1000:] == bytes(255 - byte for byte in CONTENT[-1000:])
+
+
 @every_worker
 def test_behind_tls_nothing_leaves_uncoded(
     start: Start,

@@ -1,15 +1,14 @@
 """The keeper: the one thread that hears when somebody wants to write to a leased file.
 
 A thread of its own, because the signal of a break has to be blocked by whoever receives
-it, and nobody else's signal mask is ours to change. It decides nothing: it passes on
-what it hears, and calls from time to time, so that a lost signal costs a moment and not
-lease-break-time.
+it, and nobody else's signal mask is ours to change. It decides nothing, and believes no
+signal: it has the registry look at all leases when it hears of one, and from time to
+time, so that a lost signal costs a moment and not lease-break-time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Final, Protocol
 
 from zc_response.kernel import leases as kernel
@@ -20,9 +19,6 @@ logger: Final = logging.getLogger("zc_response")
 
 class Registry(Protocol):
     """Whom it reports to."""
-
-    def heard(self, broken: Iterable[int | None]) -> None:
-        """Leases are being broken."""
 
     def look_around(self) -> float | None:
         """Do what is due; seconds until the next time, None if the keeper can go."""
@@ -79,11 +75,8 @@ class Keeper:
 
     def _listen(self, breaks: kernel.Breaks) -> None:
         while (seconds := self._registry.look_around()) is not None:
-            broken = breaks.wait(seconds)
-            if broken is None:
+            if breaks.wait(seconds) is None:
                 return
-            if broken:
-                self._registry.heard(broken)
 
     def dismiss(self) -> None:
         """Have it end, and wait for that."""

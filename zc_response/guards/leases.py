@@ -254,16 +254,6 @@ class Leases:
 
     # What the keeper calls ----------------------------------------------------------
 
-    def heard(self, broken: Iterable[int | None]) -> None:
-        """Leases are being broken: of these descriptors, or (None) of any."""
-        with self._lock:
-            suspects: set[Lease] = set()
-            for fd in broken:
-                found = self._leases.values() if fd is None else [self._leases.get(fd)]
-                suspects.update(lease for lease in found if lease is not None)
-            over = [lease for lease in suspects if self._is_over_when_broken(lease)]
-        _close(over)
-
     def look_around(self) -> float | None:
         """Do what is due; seconds until the next time, None if the keeper can go."""
         now = time.monotonic()

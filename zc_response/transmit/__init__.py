@@ -19,6 +19,7 @@ from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Choice, Strategy, choose
 from zc_response.transmit.copy import gather, gather_at_once, read
 from zc_response.transmit.job import Job
+from zc_response.transmit.offload import Done, handed_over
 from zc_response.transmit.progress import Progress
 from zc_response.transmit.steps import Cursor, Want, source_of
 from zc_response.transmit.transfer import Transfer, reset
@@ -29,6 +30,7 @@ __all__ = [
     "Body",
     "Choice",
     "Cursor",
+    "Done",
     "Job",
     "Progress",
     "Strategy",
@@ -42,6 +44,7 @@ __all__ = [
     "finish",
     "gather",
     "gather_at_once",
+    "handed_over",
     "own_or_borrow",
     "read",
     "reset",

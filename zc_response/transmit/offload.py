@@ -144,5 +144,5 @@ def _close_descriptors(loop: asyncio.AbstractEventLoop) -> None:
         selector.close()
 
 
-offload: Final = Offload()
+handed_over: Final = Offload()
 """That of this process."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, Final, Protocol
 
+from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.transmit import Access, Transfer
 
@@ -66,7 +67,7 @@ class Connection(Protocol):
     def access(self) -> Access:
         """The socket."""
 
-    def carry(self, transfer: Transfer, tally: Tally) -> None:
+    def carry(self, transfer: Transfer, tally: Tally, policy: Policy) -> None:
         """Have a transfer carried out, here or elsewhere.
 
         Raises OSError if that failed, here; the connection is reset then.

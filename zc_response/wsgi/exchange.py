@@ -36,17 +36,21 @@ class Exchange:
     # What a body asks for, as it is iterated -----------------------------------------
 
     def segments_of(self, body: object) -> Sequence[Segment] | None:
-        """The segments that a body or its first chunk stands for, if it is one of ours.
+        """The segments that a body stands for, if it is one of ours.
 
         None if it has to be iterated.
         """
-        if isinstance(body, FirstChunk):
-            body = body.body
         if not isinstance(body, ZeroCopyBody):
             return None
         if self._connection.is_bodiless:  # not to be read for nothing
             return ()
         return body.take(self._connection.content_length)
+
+    def segments_behind(self, first: bytes) -> Sequence[Segment] | None:
+        """The same for the body of a first chunk that has come through unchanged."""
+        if not isinstance(first, FirstChunk) or not self.policy.zero_copy:
+            return None
+        return self.segments_of(first.body)
 
     def passing(self, chunk: bytes) -> bytes:
         """A chunk that the server sends by itself."""
@@ -114,7 +118,7 @@ class Exchange:
         except BaseException:
             transfer.close()
             raise
-        connection.carry(transfer, tally)
+        connection.carry(transfer, tally, policy)
 
     def end(self) -> None:
         """The body is at its end. If it was too short, so is the connection's life."""
@@ -158,7 +162,7 @@ class _Sending:
         chunks = iter(self._body)
         first = next(chunks, None)
         if first is not None:
-            segments = exchange.segments_of(first)
+            segments = exchange.segments_behind(first)
             if segments is None:
                 yield exchange.passing(first)
                 yield from map(exchange.passing, chunks)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from zc_response.cli.bench import commands
-from zc_response.cli.bench.churn import STACKS
+from zc_response.cli.bench.churn import STACKS, WORKERS
 from zc_response.cli.bench.commands import Common
 from zc_response.cli.bench.errors import BenchmarkError
 from zc_response.cli.bench.files import GIB, KIB, MIB, format_size, parse_size
@@ -303,7 +303,7 @@ def stalled(common: Common, *, stalled: int, **options: Any) -> int:
     default=",".join(STACKS),
     metavar="NAME,...",
     show_default=True,
-    help="uvicorn's protocols and loops.",
+    help=f"uvicorn's protocols and loops; also gunicorn's {', '.join(WORKERS)}.",
 )
 @number_option("--responses", 1_000_000, 1, 100_000_000, "How many, over all stacks.")
 @number_option("--seconds", 3600.0, 0.5, 100_000.0, "The most time it may take.")
