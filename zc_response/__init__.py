@@ -4,7 +4,7 @@ General layout, from the view to the wire; data goes one way:
 
     integrations/<framework>   a view's file      -> a request, an open source
     planning/                  pure               -> status, header fields, segments
-    asgi/                      the protocol       -> one message that carries the plan
+    asgi/, wsgi/               the protocol       -> one message that carries the plan
     integrations/<server>      the connection     -> what the server lets us reach
     transmit/                  strategy and driver: the bytes on the wire
     guards/                    may end a transfer between two steps

@@ -70,6 +70,10 @@ class TransferError(ZCResponseError, RuntimeError):
     """A body could not be sent whole; its connection has been aborted."""
 
 
+class StartsAnewError(TransferError):
+    """A body is sent from its beginning, in another way: this attempt is none."""
+
+
 class TruncatedError(TransferError):
     """A file ended before the bytes that had been promised of it."""
 

@@ -28,6 +28,7 @@ _LEAST: Final[dict[str, float]] = {
     "cold_bytes": 1,
     "copy_bytes": 1,
     "snapshot_bytes": 0,
+    "handed_over": 0,
     "break_budget": 0,
     "unsent_bytes": 1,
     "unsent_max": 1,
@@ -139,6 +140,10 @@ class Policy:
     What counts is progress, not the time that the whole body takes. As nginx has it
     (send_timeout 60s). It is also how long a filesystem may take to answer.
     """
+
+    handed_over: int = 10_000
+    """Downloads that a WSGI worker process finishes outside of its workers, at once; 0
+    for none. Each takes a descriptor."""
 
     copy_bytes: int = 256 * 1024
     """Bytes read at once where a body has to be copied."""

@@ -21,6 +21,7 @@ from zc_response.errors import (
     DisconnectedError,
     FileChangedError,
     StalledError,
+    StartsAnewError,
     TruncatedError,
 )
 
@@ -164,7 +165,7 @@ class Tally:
         )
 
     def __enter__(self) -> Tally:
-        _under_way[id(self)] = self
+        self.begin()
         return self
 
     def __exit__(
@@ -173,8 +174,16 @@ class Tally:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        self.end(error)
+
+    def begin(self) -> None:
+        """From now on it is under way. For who cannot use it as a context."""
+        _under_way[id(self)] = self
+
+    def end(self, error: BaseException | None) -> None:
+        """It has ended, well or because of an error: make the report."""
         del _under_way[id(self)]
-        if isinstance(error, FileChangedError):  # nothing was sent, and it starts anew
+        if isinstance(error, FileChangedError | StartsAnewError):  # nothing was sent
             return
         self.outcome = next(end for kind, end in _ENDS if isinstance(error, kind))
         self.error = repr(error) if error is not None else ""

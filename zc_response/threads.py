@@ -11,11 +11,13 @@ be ended, and must not keep the process from ending.
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections import deque
+from _queue import Empty, SimpleQueue  # gevent replaces those of the module `queue`
 from collections.abc import Callable, Hashable
+from contextlib import suppress
+from functools import partial
 from typing import Final
+
+from zc_response.native import Thread, new_lock, new_thread
 
 Work = Callable[[], None]
 """Something to do. What it raises is its own affair: it must not raise."""
@@ -33,66 +35,66 @@ class Lane:
     def __init__(self, name: str, width: int = WIDTH) -> None:
         self._name = name
         self._width = width
-        self._queue: deque[Work] = deque()
-        self._change = threading.Condition()
-        self._threads: set[threading.Thread] = set()
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._lock = new_lock()
+        self._threads: set[Thread] = set()
         self._idle = 0
-        self._closing = False
+        self._unclaimed = 0  # pieces of work that no thread has begun
 
     def submit(self, work: Work) -> None:
         """Have `work` done in one of the threads, in the order of submission."""
-        with self._change:
-            if len(self._queue) >= self._idle and len(self._threads) < self._width:
+        with self._lock:
+            if self._unclaimed >= self._idle and len(self._threads) < self._width:
                 self._start_thread()
-            self._queue.append(work)
-            self._change.notify()
+            self._unclaimed += 1
+            self._queue.put(work)
 
     def close(self) -> None:
         """Wait until all work is done and the threads have ended."""
-        with self._change:
-            self._closing = True
-            self._change.notify_all()
+        with self._lock:
             threads = tuple(self._threads)
+            for _ in threads:
+                self._queue.put(None)
         for thread in threads:
             thread.join()
-        self._closing = False
 
     def _start_thread(self) -> None:
-        name = f"zc_response-disk-{self._name}"
-        thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        me: list[Thread] = []
+        thread = new_thread(partial(self._serve, me), f"zc_response-disk-{self._name}")
+        me.append(thread)
         try:
             thread.start()
-        except (
-            RuntimeError
-        ):  # the system has no more: the others do it, if there are any
+        except RuntimeError:  # the system has no more: others do it, if there are any
             if not self._threads:
                 raise
         else:
             self._threads.add(thread)
 
-    def _serve(self) -> None:
+    def _serve(self, me: list[Thread]) -> None:
         while (work := self._next()) is not None:
             work()
+        with self._lock:
+            self._threads.discard(me[0])
 
     def _next(self) -> Work | None:
         """The next piece of work; None if there was none for a while."""
-        with self._change:
-            over = time.monotonic() + IDLE_SECONDS
+        with self._lock:
             self._idle += 1
-            try:
-                while not self._queue:
-                    left = over - time.monotonic()
-                    if self._closing or left <= 0:
-                        self._threads.discard(threading.current_thread())
-                        return None
-                    self._change.wait(left)
-            finally:
-                self._idle -= 1
-            return self._queue.popleft()
+        work: Work | None = None
+        with suppress(Empty):
+            work = self._queue.get(timeout=IDLE_SECONDS)
+        with self._lock:
+            self._idle -= 1
+            if work is None:
+                with suppress(Empty):  # it may have come in this very moment
+                    work = self._queue.get_nowait()
+            if work is not None:
+                self._unclaimed -= 1
+            return work
 
 
 _lanes: dict[Hashable, Lane] = {}
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 def lane(filesystem: Hashable) -> Lane:
@@ -113,7 +115,7 @@ def close_all() -> None:
 def _forget_after_fork() -> None:
     """In a child there are no threads, and a lock may be held for ever."""
     global _lock
-    _lock = threading.Lock()
+    _lock = new_lock()
     _lanes.clear()
 
 

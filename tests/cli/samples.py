@@ -63,6 +63,7 @@ def latency(kind: Kind, place: str = "ext4") -> Record:
     }
     values |= {"resident": 20.0 * KIB, "tcp": 250.0 * KIB, "back": 0.5}
     values |= {"client_tcp": 100.0 * KIB}
+    values |= {"whole": 90, "spoilt": 0}
     values |= {"responses": 1_234_567, "mixtures": 0, "openings": 3}
     measurements = [
         Measurement(candidate=name, place=place, round=0, values=values)
@@ -76,4 +77,4 @@ def everything() -> list[Record]:
     memory = record("memory", samples=[sample(name) for name in NAMES])
     kinds: tuple[Kind, ...] = ("cold", "crowd", "stalled", "churn", "writers")
     others = [latency(kind) for kind in kinds]
-    return [throughput(), memory, *others]
+    return [throughput(), latency("ranges"), memory, *others]

@@ -21,15 +21,16 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[int]:
-    """A server that gives one client this answer and then hangs up; its port."""
+def answering(answer: bytes, times: int = 1) -> Iterator[int]:
+    """A server that gives each client this answer and then hangs up; its port."""
 
     def serve() -> None:
-        with listener.accept()[0] as client:
-            client.recv(1000)
-            client.sendall(answer)
-            client.shutdown(socket.SHUT_WR)
-            client.recv(1)  # the client has closed
+        for _ in range(times):
+            with listener.accept()[0] as client:
+                client.recv(1000)
+                client.sendall(answer)
+                client.shutdown(socket.SHUT_WR)
+                client.recv(1)  # the client has closed
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(10)

@@ -60,6 +60,19 @@ def test_a_failure_is_told_with_its_reason() -> None:
     assert failures(failed) == ["FAILED: nginx, 1 KiB: it was not there"]
 
 
+def test_markdown_names_failures() -> None:
+    failed = throughput()
+    failed.fail("nginx", None, "it was not there")
+    assert "\n\nFAILED: nginx: it was not there.\n\n" in markdown(failed)
+
+
+def test_a_quantity_that_nobody_counted_has_no_column() -> None:
+    made = latency("stalled")
+    assert "read: whole" in tables(made)[1].head
+    del made.measurements[0].values["whole"]  # they share them
+    assert "read: whole" not in tables(made)[1].head
+
+
 def test_a_table_is_aligned_as_text() -> None:
     lines = text(tables(throughput())[0]).splitlines()
     assert len(set(map(len, lines[1:2] + lines[3:4]))) == 1

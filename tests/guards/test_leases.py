@@ -497,7 +497,7 @@ def test_a_keeper_that_cannot_listen_is_the_reason(
 ) -> None:
     """Of those, too few descriptors may be over the next time."""
 
-    def no_breaks() -> None:
+    def no_breaks(_poll: object) -> None:
         asked.append(number)
         raise OSError(number, os.strerror(number))
 

@@ -29,6 +29,7 @@ PUBLIC = {
     "zc_response.representation",
     "zc_response.sources",
     "zc_response.transmit",
+    "zc_response.wsgi",
 }
 
 

@@ -58,7 +58,10 @@ class Connection(Protocol):
         """Drop the connection at once."""
 
 
-_SERVERS: Final = {"uvicorn": "zc_response.integrations.uvicorn"}
+_SERVERS: Final = {
+    "uvicorn": "zc_response.integrations.uvicorn",
+    "gunicorn": "zc_response.integrations.gunicorn",
+}
 """The package that the server's `send` comes from, and the integration that knows it.
 
 An integration has a function `connect(send)`, which returns a `Connection`, or in a
@@ -104,24 +107,27 @@ def connection_of(send: Any) -> Connection | None:
 
 def _connect(send: Any) -> Connection | str:
     """The connection of a server's own `send`, or why there is none."""
-    owner = type(getattr(send, "__self__", None))
-    connect = _connectors.get(owner) or _connector(owner)
+    owner: Any = getattr(send, "__self__", None)
+    # The `send` of some servers is a method, that of others a closure.
+    kind = type(owner) if owner is not None else getattr(send, "__code__", None)
+    connect = _connectors.get(kind) or _connector(kind, owner or send)
     if connect is None:
         return f"no way known to write behind {_name(send)}"
     return connect(send)
 
 
 _Connector = Callable[[Any], "Connection | str"]
-_connectors: dict[type, _Connector] = {}
+_connectors: dict[object, _Connector] = {}
 
 
-def _connector(owner: type) -> _Connector | None:
+def _connector(kind: object, owner: Any) -> _Connector | None:
     """The `connect` of the integration that knows the server `owner` belongs to."""
-    integration = _SERVERS.get(owner.__module__.partition(".")[0])
+    module = getattr(owner, "__module__", None) or ""
+    integration = _SERVERS.get(module.partition(".")[0])
     if integration is None:
         return None
     connect: _Connector = importlib.import_module(integration).connect
-    return _connectors.setdefault(owner, connect)
+    return _connectors.setdefault(kind, connect)
 
 
 def _unwrap(send: Any) -> Any:

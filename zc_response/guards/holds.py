@@ -13,7 +13,6 @@ lease knows of them, and is refused.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -22,6 +21,7 @@ from zc_response.errors import ChangedError, FileChangedError
 from zc_response.guards.leases import Lease, State, leases
 from zc_response.guards.snapshots import Snapshot, Stretch
 from zc_response.kernel import files
+from zc_response.native import new_lock
 from zc_response.policy import Policy
 from zc_response.sources import FileSource, grain_ns
 
@@ -91,7 +91,7 @@ class Hold:
         self.most_bytes = policy.snapshot_bytes
         self.owed: list[Rest] = []
         self.carrier: Carrier | None = None
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._failure = ""
         self._is_open, self._is_closing = True, False
         self._is_guarded = policy.integrity != "fast"

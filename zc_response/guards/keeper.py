@@ -9,10 +9,10 @@ time, so that a lost signal costs a moment and not lease-break-time.
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Final, Protocol
 
 from zc_response.kernel import leases as kernel
+from zc_response.native import new_lock, new_thread, original
 
 logger: Final = logging.getLogger("zc_response")
 
@@ -27,33 +27,44 @@ class Registry(Protocol):
         """The keeper has died."""
 
 
-class Keeper(threading.Thread):
+class Keeper:
     """Hears of breaks until the registry lets it go, or `dismiss`."""
 
     def __init__(self, registry: Registry) -> None:
-        super().__init__(name="zc_response-leases", daemon=True)
         self._registry = registry
-        self._is_ready = threading.Event()
+        self._thread = new_thread(self._run, "zc_response-leases")
+        self._is_getting_ready = new_lock()
         self._breaks: kernel.Breaks | None = None
         self._refusal: OSError | None = None
 
-    def tid(self) -> int:
-        """Its thread id, once it listens. Raises OSError if it cannot."""
-        self._is_ready.wait()
-        if self._refusal is not None:
-            raise self._refusal
-        assert self.native_id is not None
-        return self.native_id
+    def start(self) -> None:
+        """Let it listen. Raises RuntimeError if there is no thread left, and OSError
+        if breaks cannot be heard of."""
+        self._is_getting_ready.acquire()
+        self._thread.start()
+        with self._is_getting_ready:
+            if self._breaks is None:
+                raise self._refusal or RuntimeError("the keeper did not start")
 
-    def run(self) -> None:
-        """Listen until it is over."""
+    @property
+    def is_alive(self) -> bool:
+        """True as long as it listens."""
+        return self._thread.is_alive()
+
+    @property
+    def tid(self) -> int:
+        """The thread that breaks are to be signalled to."""
+        assert self._thread.native_id is not None
+        return self._thread.native_id
+
+    def _run(self) -> None:
         try:
-            self._breaks = breaks = kernel.Breaks()
+            self._breaks = breaks = kernel.Breaks(original("select", "poll")())
         except OSError as exc:
             self._refusal = exc
             return
         finally:
-            self._is_ready.set()
+            self._is_getting_ready.release()
         try:
             self._listen(breaks)
         except Exception:
@@ -71,7 +82,7 @@ class Keeper(threading.Thread):
         """Have it end, and wait for that."""
         if self._breaks is not None:
             self._breaks.wake()
-        self.join()
+        self._thread.join()
 
     def close_after_fork(self) -> None:
         """Close its descriptors in a child, in which it does not run."""

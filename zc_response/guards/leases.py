@@ -22,7 +22,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -34,6 +33,7 @@ from zc_response.guards import snapshots
 from zc_response.guards.keeper import Keeper
 from zc_response.guards.snapshots import Snapshot, Stretch
 from zc_response.kernel import leases as kernel
+from zc_response.native import new_lock
 from zc_response.sources import FileSource
 from zc_response.threads import lane
 
@@ -149,7 +149,7 @@ class Leases:
             os.register_at_fork(after_in_child=self._forget_after_fork)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._leases: dict[int, Lease] = {}
         self._keeper: Keeper | None = None
         self._used_at = time.monotonic()
@@ -233,20 +233,21 @@ class Leases:
         """The keeper's TID, or why there is none; it is started if it is not there."""
         if self._obstacle:
             return self._obstacle
-        if self._keeper is None or not self._keeper.is_alive():
-            self._keeper = Keeper(self)
-            self._used_at = time.monotonic()
-            try:
-                self._keeper.start()
-            except RuntimeError:
-                return "no thread is left to look after a lease"
+        if self._keeper is not None and self._keeper.is_alive:
+            return self._keeper.tid
+        keeper = Keeper(self)
+        self._used_at = time.monotonic()
         try:
-            return self._keeper.tid()
+            keeper.start()
+        except RuntimeError:
+            return "no thread is left to look after a lease"
         except OSError as exc:
             reason = f"breaks cannot be heard of: {exc.strerror}"
             if exc.errno in (errno.ENOSYS, errno.EPERM):  # for good
                 self._obstacle = reason
             return reason
+        self._keeper = keeper
+        return keeper.tid
 
     # What the keeper calls ----------------------------------------------------------
 

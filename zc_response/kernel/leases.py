@@ -91,12 +91,14 @@ _SFD_FLAGS: Final = os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
 class Breaks:
     """The breaks that are signalled to the thread which makes this.
 
+    `poll` is a new one of the kernel's own, where something else has taken its place.
+
     It blocks their signal, in this thread alone, and SIGIO, which the kernel sends in
     its place when there is no room for another signal (RLIMIT_SIGPENDING). Raises
     OSError where the kernel has no signalfd(2).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, poll: select.poll | None = None) -> None:
         if _libc is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         signals = (BREAK, signal.SIGIO)
@@ -110,7 +112,7 @@ class Breaks:
         except OSError:
             os.close(self._fd)
             raise
-        self._poll = select.poll()
+        self._poll = poll or select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self._poll.register(self._woken, select.POLLIN)
 

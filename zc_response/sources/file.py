@@ -6,13 +6,13 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 import warnings
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from zc_response.errors import NotRegularFileError, source_error
 from zc_response.kernel import files
+from zc_response.native import new_lock
 from zc_response.sources.places import LOCAL
 from zc_response.threads import lane
 
@@ -86,7 +86,7 @@ class FileSource:
     def __init__(self, fd: int, path: str) -> None:
         """Take over `fd`. Raises `SourceError` (and closes `fd`) if it cannot serve."""
         self._fd = fd
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._shares = 1
         self.is_borrowed = False
         self.path = path
@@ -118,6 +118,24 @@ class FileSource:
         source = cls(copy, path)
         source.is_borrowed = True
         return source
+
+    @classmethod
+    def of_descriptor(cls, fd: int, path: str = "") -> FileSource:
+        """A source on the file behind somebody else's descriptor, which stays theirs.
+
+        The file is opened once more, so that nothing is shared with them, not even the
+        offset. Where that cannot be done, the descriptor is borrowed.
+        """
+        try:
+            again = files.open_for_reading(f"/proc/self/fd/{fd}")
+        except OSError:
+            return cls.borrow(fd)
+        source = cls(again, path or f"<descriptor {fd}>")
+        theirs = os.fstat(fd)
+        if (theirs.st_dev, theirs.st_ino) == (source.facts.device, source.facts.inode):
+            return source
+        source.release()
+        return cls.borrow(fd)
 
     def fileno(self) -> int:
         """The open descriptor. Raises ValueError after the last share is released."""

@@ -9,25 +9,44 @@ from __future__ import annotations
 
 from zc_response.transmit.access import Access
 from zc_response.transmit.asyncio_driver import drive
-from zc_response.transmit.blocking_driver import finish
+from zc_response.transmit.blocking_driver import (
+    drive_briefly,
+    drive_here,
+    finish,
+    own_or_borrow,
+)
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Choice, Strategy, choose
 from zc_response.transmit.copy import gather, gather_at_once, read
-from zc_response.transmit.steps import Cursor, source_of
-from zc_response.transmit.transfer import Transfer
+from zc_response.transmit.job import Job
+from zc_response.transmit.offload import Done, handed_over
+from zc_response.transmit.progress import Progress
+from zc_response.transmit.steps import Cursor, Want, source_of
+from zc_response.transmit.transfer import Transfer, reset
+from zc_response.transmit.waits import Waits
 
 __all__ = [
     "Access",
     "Body",
     "Choice",
     "Cursor",
+    "Done",
+    "Job",
+    "Progress",
     "Strategy",
     "Transfer",
+    "Waits",
+    "Want",
     "choose",
     "drive",
+    "drive_briefly",
+    "drive_here",
     "finish",
     "gather",
     "gather_at_once",
+    "handed_over",
+    "own_or_borrow",
     "read",
+    "reset",
     "source_of",
 ]

@@ -19,9 +19,9 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Final
 
 from zc_response.errors import (
     DisconnectedError,
@@ -30,9 +30,11 @@ from zc_response.errors import (
     StalledError,
     TransferError,
 )
-from zc_response.report import Tally, is_wanted
+from zc_response.report import is_wanted
 from zc_response.threads import lane
-from zc_response.transmit.steps import Steps, Want
+from zc_response.transmit.job import Job
+from zc_response.transmit.progress import Progress
+from zc_response.transmit.steps import Want
 from zc_response.transmit.turns import turns_of
 from zc_response.transmit.waiting import waiting_on
 from zc_response.transmit.waits import Waits
@@ -41,55 +43,8 @@ AWAY_SECONDS: Final = 0.05
 """How long a transfer goes on in its thread before it looks after the loop again."""
 SHORT_BYTES: Final = 256 * 1024
 """A body up to this size need not queue for its first turn."""
-SAMPLES: Final = 4
-"""How often, during the stall timeout, the kernel is asked what a client has taken."""
 PARK_SECONDS: Final = 1.0
 """After so long a wait for its client a transfer gives its descriptor up."""
-
-
-class Job(Protocol):
-    """What the driver needs of a transfer."""
-
-    tally: Tally
-    stall_timeout: float
-
-    @property
-    def filesystem(self) -> Hashable:
-        """Whose threads take the steps that may wait for a disk."""
-
-    def check(self) -> None:
-        """Raise DisconnectedError if the connection is lost, or why else it is over."""
-
-    @property
-    def unacknowledged(self) -> int:
-        """Bytes that were sent and the client has not taken."""
-
-    def fileno(self) -> int:
-        """The descriptor to wait for, after `own`."""
-
-    def steps(self) -> Steps:
-        """All of the work."""
-
-    def on_wake(self, wake: Callable[[], object]) -> None:
-        """Call `wake`, in any thread, when the steps should be taken without delay."""
-
-    def borrow(self) -> None:
-        """Get ready for a turn without a descriptor of its own."""
-
-    def own(self) -> None:
-        """Take a descriptor to wait with."""
-
-    def park(self) -> int:
-        """Give it up; another that may be watched."""
-
-    def abort(self) -> None:
-        """Have the connection end with RST when the job is closed."""
-
-    def reset(self) -> None:
-        """Have the connection end with RST at once."""
-
-    def close(self) -> None:
-        """Give everything back."""
 
 
 async def drive(job: Job, before_waiting: Callable[[], None] | None = None) -> None:
@@ -142,11 +97,8 @@ class _Pump:
         "_full_at",
         "_job",
         "_loop",
-        "_moved",
-        "_moved_at",
-        "_outstanding",
         "_parked_on",
-        "_sampled_at",
+        "_progress",
         "_state",
         "_steps",
         "_timer",
@@ -181,8 +133,7 @@ class _Pump:
             if self._error is not None:
                 raise self._error
             return
-        self._moved, self._moved_at = job.tally.sent, time.monotonic()
-        self._outstanding, self._sampled_at = 0, self._moved_at
+        self._progress = Progress(job.tally.sent)
         self._done = self._loop.create_future()
         waiting_on(self._loop).add(self)
 
@@ -333,32 +284,22 @@ class _Pump:
 
     def look(self) -> None:
         """Give it up if nothing has moved for too long; park it after a while."""
-        now, timeout = time.monotonic(), self._job.stall_timeout
-        self._see_progress(now, timeout)
-        if timeout and now - self._moved_at >= timeout:
+        job = self._job
+        if self._progress.is_stalled(
+            job.tally.sent, lambda: job.unacknowledged, job.stall_timeout
+        ):
             self.finish(self._stalled())
         elif self._state is _State.PARKED:
             try:
                 self._job.check()
             except TransferError as exc:
                 self.finish(exc)
-        elif self._state is _State.FULL and now - self._full_at >= PARK_SECONDS:
+        elif self._state is _State.FULL and self._has_waited_long:
             self._park()
 
-    def _see_progress(self, now: float, timeout: float) -> None:
-        """Progress is what the kernel accepts, or the client takes of what it holds.
-
-        A socket counts as full until half of the bound on unsent bytes is gone, which
-        is long for a client that takes little by little.
-        """
-        sent = self._job.tally.sent
-        if sent != self._moved:
-            self._moved, self._moved_at, self._outstanding = sent, now, 0
-        elif now - self._sampled_at >= timeout / SAMPLES:
-            before, self._outstanding = self._outstanding, self._job.unacknowledged
-            self._sampled_at = now
-            if self._outstanding < before:
-                self._moved_at = now
+    @property
+    def _has_waited_long(self) -> bool:
+        return time.monotonic() - self._full_at >= PARK_SECONDS
 
     def _stalled(self) -> Exception:
         seconds = f"{self._job.stall_timeout:g} s"

@@ -1,15 +1,22 @@
-"""The driver of a thread that may wait: it sleeps."""
+"""The driver of a thread that may wait: it sleeps, polls, and waits for disks."""
 
 from __future__ import annotations
 
+import select
 import time
-from collections.abc import Generator
-from typing import TypeVar
+from collections.abc import Callable, Generator
+from typing import Final, TypeVar
 
+from zc_response.errors import StalledError
+from zc_response.transmit.job import Job
+from zc_response.transmit.progress import Progress
 from zc_response.transmit.steps import Want
 from zc_response.transmit.waits import Waits
 
 _T = TypeVar("_T")
+
+LOOK_SECONDS: Final = 0.5
+"""How often somebody who waits for a client looks whether it has been too long."""
 
 
 def finish(steps: Generator[Want, None, _T]) -> _T:
@@ -24,3 +31,88 @@ def finish(steps: Generator[Want, None, _T]) -> _T:
         assert want is not Want.WRITABLE
         if want is Want.SOON:
             time.sleep(waits.next())
+
+
+def drive_briefly(job: Job, seconds: float, patience: float) -> bool:
+    """Take steps of `job` as long as none has to wait.
+
+    True at the end of them; then it is closed. False if that takes longer than
+    `seconds`, or the client keeps one waiting for longer than `patience`, or one may
+    have to wait for a disk: then somebody else has to go on. If a step raises, the job
+    has been aborted and closed.
+    """
+    until = time.monotonic() + seconds
+    try:
+        for want in job.steps():
+            if want is Want.WRITABLE:
+                if not _is_writable(own_or_borrow(job), patience):
+                    return False
+            elif want is not Want.TURN or time.monotonic() > until:
+                return False
+    except BaseException:
+        job.abort()
+        job.close()
+        raise
+    job.close()
+    return True
+
+
+def drive_here(job: Job, beat: Callable[[], object]) -> None:
+    """Take all steps of `job`, and close it, in this thread.
+
+    `beat` is called from time to time. Raises what the steps raise, and StalledError if
+    there was no progress for `job.stall_timeout` seconds; the job has been aborted
+    then.
+    """
+    try:
+        _drive_here(job, beat)
+    except BaseException:
+        job.abort()
+        raise
+    finally:
+        job.close()
+
+
+def _drive_here(job: Job, beat: Callable[[], object]) -> None:
+    progress, waits = Progress(job.tally.sent), Waits()
+    beaten_at = time.monotonic()
+    for want in job.steps():
+        if want is Want.SOON:
+            time.sleep(waits.next())
+        elif want is Want.WRITABLE:
+            waits.over()
+            fd = own_or_borrow(job)
+            while not _is_writable(fd, LOOK_SECONDS):
+                beat()
+                _check_progress(job, progress)
+                job.check()
+        if time.monotonic() - beaten_at >= LOOK_SECONDS:
+            beaten_at = time.monotonic()
+            beat()
+            _check_progress(job, progress)
+
+
+def own_or_borrow(job: Job) -> int:
+    """A descriptor to wait for: if none is left, the server's own.
+
+    Who waits has the connection for himself, so nobody closes that meanwhile.
+    """
+    try:
+        job.own()
+    except OSError:
+        number = job.park()
+        job.borrow()
+        return number
+    return job.fileno()
+
+
+def _check_progress(job: Job, progress: Progress) -> None:
+    timeout = job.stall_timeout
+    if progress.is_stalled(job.tally.sent, lambda: job.unacknowledged, timeout):
+        raise StalledError(f"the client took nothing for {timeout:g} s")
+
+
+def _is_writable(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable
 from typing import Final
 
 from zc_response.errors import DisconnectedError
 from zc_response.kernel import sockets
+from zc_response.native import new_lock
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.transmit.access import Access
@@ -44,6 +44,7 @@ class Transfer:
         "_keeps_socket",
         "_line",
         "_lock",
+        "_steps",
         "_wake",
         "head",
         "stall_timeout",
@@ -63,7 +64,8 @@ class Transfer:
         by_reference = tally.strategy == Strategy.SENDFILE
         self._keeps_socket = by_reference and policy.integrity == "strict"
         self._is_owner = self._keeps_socket
-        self._lock = threading.Lock()
+        self._lock = new_lock()
+        self._steps: Steps | None = None
         self._wake: Callable[[], object] = _nobody
         try:
             get = sockets.duplicate if self._is_owner else sockets.borrow
@@ -142,7 +144,13 @@ class Transfer:
         return holds[0].source.facts.device if holds else None
 
     def steps(self) -> Steps:
-        """All of it, as steps; literal bytes wait for those that follow (MSG_MORE)."""
+        """All of it, as steps; who asks again gets what is left over."""
+        if self._steps is None:
+            self._steps = self._all()
+        return self._steps
+
+    def _all(self) -> Steps:
+        """Literal bytes wait for those that follow (MSG_MORE)."""
         line, tail, pieces = self._line, self.tail, self._body.pieces
         last = len(pieces) - 1
         line.open()
@@ -218,6 +226,16 @@ class Transfer:
         self._wake = _nobody
         self.tally.guard = self._body.guard
         self._body.close()
+
+
+def reset(fd: int) -> None:
+    """End the connection behind a descriptor with RST, at once."""
+    sock = sockets.borrow(fd)
+    try:
+        sockets.abort(sock)
+        sockets.reset(sock)
+    finally:
+        sock.detach()
 
 
 def _nobody() -> None:

@@ -22,11 +22,13 @@ General layout; each module knows only those above it:
     disks.py          filesystems on a disk that is held to a rate
     servers.py        starts and stops the servers under test
     apps.py           the ASGI applications under test; imported by the servers only
+    wsgi_apps.py      the WSGI ones
     candidates.py     the table of what is compared
     environment.py    what it ran on
     records.py        the samples, and their JSON file
     figures.py        pure: speed, cost and other quantities, and their units
     rounds.py         who is measured when: paired runs
+    ranges.py         ranges at the end of a large file
     cold.py           quick requests while a file comes from a slow disk
     crowd.py          quick requests amid many downloads
     stalled.py        what clients cost that read nothing

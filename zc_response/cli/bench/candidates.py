@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from zc_response.cli.bench.errors import BenchmarkError, MissingError
 from zc_response.cli.bench.files import LARGEST_IN_MEMORY
-from zc_response.cli.bench.servers import Granian, Nginx, Software, Uvicorn
+from zc_response.cli.bench.servers import (
+    Granian,
+    Gunicorn,
+    Nginx,
+    Software,
+    Uvicorn,
+)
 
 PROTOCOL: Final = "zc_response.integrations.uvicorn:ZeroCopyProtocol"
 
@@ -32,6 +38,38 @@ def ours(*, http: str = PROTOCOL, loop: str = "uvloop", **settings: str) -> Uvic
     """Our FileResponse on a protocol of ours, with settings by environment."""
     return Uvicorn(factory="response", http=http, loop=loop, environment=settings)
 
+
+def under_gunicorn(worker: str, stock: str, ours: str) -> Iterator[Candidate]:
+    """A framework's own view and ours, under one of gunicorn's workers."""
+    ways = {
+        "stock": (stock, Gunicorn(worker=worker, factory="stock"), None),
+        "setting": (
+            f"{stock}, one setting of gunicorn's",
+            Gunicorn(worker=worker, factory="stock", has_setting=True),
+            None,
+        ),
+        "response": (
+            f"{ours}, and that setting",
+            Gunicorn(worker=worker, factory="response", has_setting=True),
+            None,
+        ),
+        "in-memory": (
+            "bytes in memory",
+            Gunicorn(worker=worker, factory="in_memory"),
+            LARGEST_IN_MEMORY,
+        ),
+    }
+    for name, (title, software, largest) in ways.items():
+        yield Candidate(
+            name=f"{worker}-{name}",
+            title=f"{worker}: {title}",
+            software=software,
+            largest=largest,
+        )
+
+
+_FLASK: Final = ("Flask's send_file", "our send_file")
+_STARLETTE: Final = ("Starlette's FileResponse", "our FileResponse")
 
 CANDIDATES: Final = {
     candidate.name: candidate
@@ -108,6 +146,11 @@ CANDIDATES: Final = {
             software=Uvicorn(factory="in_memory"),
             largest=LARGEST_IN_MEMORY,
         ),
+        *under_gunicorn("sync", *_FLASK),
+        *under_gunicorn("gthread", *_FLASK),
+        *under_gunicorn("gevent", *_FLASK),
+        *under_gunicorn("asgi", *_STARLETTE),
+        *under_gunicorn("uvicorn-worker", *_STARLETTE),
     )
 }
 

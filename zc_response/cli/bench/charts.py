@@ -225,6 +225,7 @@ def _memory_at(record: Record, place: str, key: str) -> Callable[[str], Summary 
 
 _MAKERS = {
     "throughput": (_throughput, _requests, _cpu),
+    "ranges": (),
     "memory": (_memory,),
     "cold": (_cold,),
     "crowd": (_crowd,),

@@ -28,7 +28,7 @@ from zc_response.cli.bench.reader import CROWD, MANNERS, Reading, check_sizes
 from zc_response.cli.bench.records import Record
 from zc_response.cli.bench.rounds import Bench, blaming, measure_each
 from zc_response.cli.bench.scribe import Script
-from zc_response.cli.bench.servers import Server
+from zc_response.cli.bench.servers import Gunicorn, Server
 from zc_response.cli.bench.stalled import wait_for_descriptors
 
 STACKS: Final = {
@@ -40,6 +40,8 @@ STACKS: Final = {
     for loop in ("asyncio", "uvloop")
 }
 """uvicorn's protocols and loops."""
+WORKERS: Final = ("sync", "gthread", "gevent", "asgi")
+"""gunicorn's workers."""
 
 GOOD: Final = ("whole", "partial", "unsatisfied", "refused", "incomplete")
 BAD: Final = ("mixtures", "stale", "mislabelled", "desyncs")
@@ -69,10 +71,18 @@ def stack_candidates(names: Sequence[str], integrity: str) -> list[Candidate]:
 
 
 def _candidate(name: str, integrity: str) -> Candidate:
+    if name in WORKERS:
+        gunicorn = Gunicorn(
+            worker=name,
+            factory="response",
+            has_setting=True,
+            environment={"ZC_RESPONSE_INTEGRITY": integrity},
+        )
+        return Candidate(name=name, title=f"gunicorn, {name}", software=gunicorn)
     http, loop = STACKS[name]
     title = f"uvicorn, {name.replace('-', ' on ')}"
-    software = ours(http=http, loop=loop, ZC_RESPONSE_INTEGRITY=integrity)
-    return Candidate(name=name, title=title, software=software)
+    uvicorn = ours(http=http, loop=loop, ZC_RESPONSE_INTEGRITY=integrity)
+    return Candidate(name=name, title=title, software=uvicorn)
 
 
 def measure_churn(

@@ -4,6 +4,9 @@ It reads the head of each response, then has the kernel throw the body away: on 
 `recv` with MSG_TRUNC on a TCP socket counts the bytes and copies none (tcp(7)). A
 client that copies is slower than a server that does not, and would be what is measured.
 
+It asks on a new connection where the server has said that it closes the old one, as
+gunicorn's sync workers do.
+
 Every response must be a 200 with the Content-Length expected or in chunks, and exactly
 that many bytes must come; whatever follows must again be a response.
 
@@ -21,6 +24,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 from zc_response.cli.bench.errors import LoadError
@@ -64,16 +68,13 @@ class Traffic:
 
 
 class Connection:
-    """One keep-alive connection. Close it."""
+    """One keep-alive connection, or one after the other. Close it."""
 
     def __init__(self, port: int, patience: float, host: str = LOOPBACK) -> None:
         self._host = f"{host}:{port}"
-        self._socket = socket.create_connection((host, port), timeout=patience)
-        # Python's own timeouts would add a poll to every recv; the kernel's are free.
-        self._socket.settimeout(None)
-        whole = int(patience)
-        timeval = struct.pack("@ll", whole, int((patience - whole) * 1_000_000))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self._connect = partial(_connect, (host, port), patience)
+        self._socket = self._connect()
+        self._is_closing = False
         # Never touched, so never really allocated: MSG_TRUNC only wants to see it.
         self._unused = memoryview(bytearray(STEP))
         self._ahead = b""
@@ -107,9 +108,13 @@ class Connection:
         """Send a request, check the head, give the lengths of the body's parts."""
         if self._ahead:
             raise LoadError("bytes follow the end of the last body")
+        if self._is_closing:
+            self._socket.close()
+            self._socket = self._connect()
         request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n"
         self._socket.sendall(request.encode())
         head = self._until(b"\r\n\r\n", HEAD_STEP)
+        self._is_closing = b"\r\nconnection: close" in head.lower()
         return self._chunks(size) if check_head(head, size) else iter([size])
 
     def _chunks(self, size: int) -> Iterator[int]:
@@ -160,6 +165,16 @@ class Connection:
         """What has already come of the next `count` bytes."""
         kept, self._ahead = self._ahead[:count], self._ahead[count:]
         return kept
+
+
+def _connect(address: tuple[str, int], patience: float) -> socket.socket:
+    connected = socket.create_connection(address, timeout=patience)
+    # Python's own timeouts would add a poll to every recv; the kernel's are free.
+    connected.settimeout(None)
+    whole = int(patience)
+    timeval = struct.pack("@ll", whole, int((patience - whole) * 1_000_000))
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    return connected
 
 
 def _amiss(left: int) -> str:

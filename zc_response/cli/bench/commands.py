@@ -32,6 +32,7 @@ from zc_response.cli.bench.files import MIB, format_size, make_files, make_spars
 from zc_response.cli.bench.load import SMALL, choose_load, find_wrk
 from zc_response.cli.bench.markdown import markdown
 from zc_response.cli.bench.page import page
+from zc_response.cli.bench.ranges import Ranges, measure_ranges
 from zc_response.cli.bench.records import (
     Kind,
     Record,
@@ -112,6 +113,32 @@ def throughput(
     return 1 if record.failures else 0
 
 
+def ranges(
+    common: Common,
+    *,
+    last: int,
+    size: int,
+    seconds: float,
+    rounds: int,
+    wrk: str | None,
+) -> int:
+    """Measure ranges at the end of a large file."""
+    if last > size:
+        raise BenchmarkError("--last: the file is not that large")
+    program = find_wrk(wrk)
+    if program is None:
+        raise BenchmarkError("this needs wrk (Debian: apt install wrk)")
+    chosen = _able(common, LATENCY, lambda each: each.serves(size))
+    record = _record("ranges", chosen, {"rounds": rounds}, common, program)
+    setup = Ranges(wrk=program, last=last, size=size, seconds=seconds, rounds=rounds)
+
+    def measure(bench: Bench) -> None:
+        _make_files(bench, [size])
+        measure_ranges(bench, record, chosen, setup)
+
+    return _measure(common, record, rounds * len(chosen), measure)
+
+
 def memory(common: Common, *, size: int, limit: int) -> int:
     """Check that a large file does not pass through a server's memory."""
     chosen = _able(common, DEFAULT, lambda each: each.serves(size))
@@ -171,17 +198,26 @@ def crowd(
 
 
 def stalled(
-    common: Common, *, clients: int, size: int, seconds: float, rounds: int
+    common: Common,
+    *,
+    clients: int,
+    size: int,
+    seconds: float,
+    rounds: int,
+    read: int,
 ) -> int:
     """Measure what clients cost that read nothing."""
-    setup = Stalled(clients=clients, size=size, seconds=seconds, rounds=rounds)
+    setup = Stalled(
+        clients=clients, size=size, seconds=seconds, rounds=rounds, read=read
+    )
     chosen = _able(common, LATENCY, lambda each: each.serves(size))
     settings = {"file": format_size(size), "rounds": rounds}
     record = _record("stalled", chosen, settings, common)
 
     def measure(bench: Bench) -> None:
-        _make_files(bench, [TINY])
-        make_sparse_file(bench.files, size)
+        _make_files(bench, [TINY, size] if read else [TINY])
+        if not read:
+            make_sparse_file(bench.files, size)
         measure_stalled(bench, record, chosen, setup)
 
     return _measure(common, record, rounds * len(chosen), measure)
@@ -358,9 +394,9 @@ def list_candidates() -> int:
         if candidate.largest is not None:
             note += f" (up to {format_size(candidate.largest)})"
         obstacle = why_not(candidate)
-        print(f"{candidate.name:<16} {candidate.title}{note}")
+        print(f"{candidate.name:<24} {candidate.title}{note}")
         if obstacle:
-            print(f"{'':<16} cannot run: {obstacle}")
+            print(f"{'':<24} cannot run: {obstacle}")
     return 0
 
 

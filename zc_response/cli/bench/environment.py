@@ -17,6 +17,7 @@ from zc_response.sources.places import Places
 
 _PACKAGES: Final = (
     *("uvicorn", "uvloop", "httptools", "starlette", "anyio", "granian"),
+    *("gunicorn", "gevent", "flask", "werkzeug"),
 )
 _OURS: Final = "ZC_RESPONSE_"
 """Settings of the package by environment change what is measured."""

@@ -82,6 +82,12 @@ Group = tuple[Quantity, ...]
 
 GROUPS: Final[dict[Kind, tuple[Group, ...]]] = {
     "throughput": (),
+    "ranges": (
+        (
+            Quantity(key="rate", title="ranges/s", better="higher"),
+            Quantity(key="cpu", title="CPU", unit="ms/range", scale=1e-3),
+        ),
+    ),
     "memory": (),
     "cold": (
         (
@@ -117,6 +123,8 @@ GROUPS: Final[dict[Kind, tuple[Group, ...]]] = {
             Quantity(key="aborts", title="aborted"),
             Quantity(key="left", title="descriptors left"),
             Quantity(key="back", title="back after", unit="s"),
+            _exact("whole", "read: whole", better="higher"),
+            _exact("spoilt", "read: not whole"),
         ),
     ),
     "churn": (

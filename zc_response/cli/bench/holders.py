@@ -1,12 +1,14 @@
 """Clients that ask for a large file and never read a byte of it.
 
 They come in waves: the next one when all of the last have their first byte, or have
-had their time. When the parent says so, they all leave. It is a helper process (see
+had their time. When the parent says so, some read to the end and compare what they get
+with the file, and all leave. It is a helper process (see
 `helper.py`).
 """
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
@@ -15,11 +17,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
-from zc_response.cli.bench.client import LOOPBACK, explained
+from zc_response.cli.bench.client import LOOPBACK, MAX_HEAD, STEP, check_head, explained
+from zc_response.cli.bench.errors import LoadError
 from zc_response.cli.bench.helper import Helper, play, wait_for_go
-from zc_response.cli.bench.load import PATIENCE, Target
+from zc_response.cli.bench.load import PATIENCE, SLOWEST, Target
 
 WAVE: Final = 250
 """Fewer than any server's backlog."""
@@ -41,10 +44,16 @@ class Stall:
     target: Target
     clients: int
     seconds: float
+    read: int = 0
+    """How many read to the end at last."""
+    file: str = ""
+    """What they have to get then."""
 
     def helper(self, inside: Sequence[str] = ()) -> Helper:
         """The process of these clients; `inside` is a command that it is run by."""
-        return Helper(__name__, asdict(self), self.seconds + PATIENCE, inside)
+        reading = self.read * self.target.size / SLOWEST
+        patience = self.seconds + PATIENCE + reading
+        return Helper(__name__, asdict(self), patience, inside)
 
 
 def source_address(number: int) -> str:
@@ -103,6 +112,36 @@ def receive_memory(client: socket.socket) -> int:
     return int(struct.unpack("9I", numbers.ljust(36, b"\0"))[0])
 
 
+def sample(clients: Sequence[socket.socket], count: int) -> Sequence[socket.socket]:
+    """So many of the clients, from the first to the last that came."""
+    return clients[:: -(-len(clients) // count)] if count else ()
+
+
+def is_whole(client: socket.socket, file: str) -> bool:
+    """Read a client's response to the end; true if its body is the file."""
+    try:
+        with open(file, "rb") as expected:
+            return _compare(client, expected)
+    except (OSError, LoadError):
+        return False
+
+
+def _compare(client: socket.socket, expected: BinaryIO) -> bool:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        data = client.recv(MAX_HEAD)
+        if not data:
+            return False
+        received += data
+    head, _, received = received.partition(b"\r\n\r\n")
+    left = os.fstat(expected.fileno()).st_size
+    check_head(head, left)
+    while received and received == expected.read(len(received)):
+        left -= len(received)
+        received = client.recv(min(left, STEP))
+    return not left and not received
+
+
 @contextmanager
 def stalled(stall: Stall) -> Iterator[list[socket.socket]]:
     """All clients, each of them with its request under way."""
@@ -131,7 +170,16 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         return {
             "answered": sum(map(has_answer, clients)),
             "memory": sum(map(receive_memory, clients)),
+            "read": _read(clients, stall),
         }
+
+
+def _read(clients: Sequence[socket.socket], stall: Stall) -> dict[str, int]:
+    """How many got the whole file, and how many did not, of those that read."""
+    if not stall.read:
+        return {}
+    found = [is_whole(client, stall.file) for client in sample(clients, stall.read)]
+    return {"whole": found.count(True), "spoilt": found.count(False)}
 
 
 if __name__ == "__main__":

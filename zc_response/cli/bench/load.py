@@ -113,6 +113,8 @@ class Wrk:
     program: str
     seconds: float
     connections: int = 32
+    range_field: str = ""
+    """The value of a field Range; none if it is empty."""
 
     @property
     def name(self) -> str:
@@ -124,7 +126,7 @@ class Wrk:
         with meter:
             try:
                 done = subprocess.run(
-                    self._command(target),
+                    self.command(target),
                     capture_output=True,
                     text=True,
                     timeout=self.seconds + PATIENCE,
@@ -136,10 +138,13 @@ class Wrk:
             raise LoadError(f"wrk failed: {done.stderr.strip()}")
         return parse_summary(done.stdout, target.size)
 
-    def _command(self, target: Target) -> list[str]:
+    def command(self, target: Target) -> list[str]:
+        """The command that makes it."""
         seconds = max(1, round(self.seconds))  # wrk takes whole ones
         url = f"http://127.0.0.1:{target.port}{target.path}"
         options = [f"-c{self.connections}", f"-d{seconds}s", "-s", str(_SUMMARY)]
+        if self.range_field:
+            options += ["-H", f"Range: {self.range_field}"]
         return [self.program, "-t1", *options, url]
 
 

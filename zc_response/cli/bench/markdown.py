@@ -11,6 +11,7 @@ from zc_response.cli.bench.tables import (
     Table,
     bases,
     describe,
+    failures,
     figure_summary,
     ratio,
     tables,
@@ -25,7 +26,8 @@ def markdown(record: Record) -> str:
         parts = [_markdown_memory(record)]
     else:
         parts = [_markdown_group(record, table) for table in tables(record)]
-    return "\n\n".join([*parts, f"{describe(record)}."])
+    failed = [f"{each}." for each in failures(record)]
+    return "\n\n".join([*parts, *failed, f"{describe(record)}."])
 
 
 def _markdown_figures(record: Record, choose: Callable[[int], Figure]) -> str:

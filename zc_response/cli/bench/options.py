@@ -17,10 +17,10 @@ from typing import Any, Final
 import click
 
 from zc_response.cli.bench import commands
-from zc_response.cli.bench.churn import STACKS
+from zc_response.cli.bench.churn import STACKS, WORKERS
 from zc_response.cli.bench.commands import Common
 from zc_response.cli.bench.errors import BenchmarkError
-from zc_response.cli.bench.files import GIB, MIB, format_size, parse_size
+from zc_response.cli.bench.files import GIB, KIB, MIB, format_size, parse_size
 from zc_response.cli.bench.namespace import use
 from zc_response.cli.bench.writers import LEVELS
 
@@ -229,6 +229,18 @@ def throughput(common: Common, **options: Any) -> int:
 
 
 @bench.command()
+@size_option("--last", 64 * KIB, "How many bytes are asked for.")
+@size_option("--size", GIB, "The size of the file that they are the end of.")
+@number_option("--seconds", 5.0, 1.0, 600.0, "The length of one turn.")
+@number_option("--rounds", 3, 1, 1000, "How often each candidate has its turn.")
+@click.option("--wrk", metavar="PROGRAM", help="Where wrk is, if not on PATH.")
+@scenario
+def ranges(common: Common, **options: Any) -> int:
+    """Ranges at the end of a large file: does a server read what lies before?"""
+    return commands.ranges(common, **options)
+
+
+@bench.command()
 @size_option("--size", GIB, "The size of the file.")
 @size_option("--limit", 8 * MIB, "The growth that is too much.")
 @scenario
@@ -270,9 +282,10 @@ def crowd(common: Common, **options: Any) -> int:
 
 @bench.command()
 @number_option("--stalled", 10_000, 1, 100_000, "How many clients.")
-@size_option("--size", 64 * MIB, "The size of the file, which is sparse.")
+@size_option("--size", 64 * MIB, "The size of the file, sparse if none is read.")
 @number_option("--seconds", 3.0, 0.1, 600.0, "How long quick requests are made.")
 @number_option("--rounds", 1, 1, 1000, "How often each candidate has its turn.")
+@number_option("--read", 0, 0, 100_000, "How many read to the end at last.")
 @scenario
 def stalled(common: Common, *, stalled: int, **options: Any) -> int:
     """Clients that ask for a large file and read nothing: what each one costs.
@@ -290,7 +303,7 @@ def stalled(common: Common, *, stalled: int, **options: Any) -> int:
     default=",".join(STACKS),
     metavar="NAME,...",
     show_default=True,
-    help="uvicorn's protocols and loops.",
+    help=f"uvicorn's protocols and loops; also gunicorn's {', '.join(WORKERS)}.",
 )
 @number_option("--responses", 1_000_000, 1, 100_000_000, "How many, over all stacks.")
 @number_option("--seconds", 3600.0, 0.5, 100_000.0, "The most time it may take.")

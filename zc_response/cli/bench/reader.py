@@ -386,7 +386,11 @@ class Client:
             return
         for request in requests:
             try:
-                self._judge.response(request, connection.receive())
+                response = connection.receive()
+                self._judge.response(request, response)
+                if response.fields.get("connection", "").lower() == "close":
+                    self._drop(number)  # the server waits for that
+                    return
             except EndedError:
                 self._judge.ended()
                 self._drop(number)

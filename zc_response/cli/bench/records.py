@@ -16,7 +16,16 @@ from zc_response.cli.bench.errors import BenchmarkError
 
 FORMAT: Final = 1
 
-Kind = Literal["throughput", "memory", "cold", "crowd", "stalled", "churn", "writers"]
+Kind = Literal[
+    "throughput",
+    "ranges",
+    "memory",
+    "cold",
+    "crowd",
+    "stalled",
+    "churn",
+    "writers",
+]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PREFIX: Final = "zc-bench-"
 """How the directory of a run begins."""

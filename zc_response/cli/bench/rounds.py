@@ -209,7 +209,7 @@ class _Paired:
         self._record.samples.append(sample)
         self._bench.advance()
         place = f"{format_size(self._size)}, round {number + 1} of {rounds}"
-        self._bench.say(f"{place}: {candidate.name:<16} {_figures(sample)}")
+        self._bench.say(f"{place}: {candidate.name:<24} {_figures(sample)}")
         return True
 
     def _fail(self, candidate: Candidate, error: LoadError) -> None:
@@ -256,7 +256,7 @@ def measure_each(
             record.measurements.append(measurement)
             told = _told(record.kind, values)
             bench.say(
-                f"{place}, round {number + 1} of {rounds}: {candidate.name:<16} {told}"
+                f"{place}, round {number + 1} of {rounds}: {candidate.name:<24} {told}"
             )
 
 

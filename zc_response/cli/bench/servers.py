@@ -27,6 +27,7 @@ from zc_response.cli.bench.errors import MissingError, ServerError
 from zc_response.cli.bench.files import DIRECTORY_VARIABLE
 
 APPS: Final = "zc_response.cli.bench.apps"
+WSGI_APPS: Final = "zc_response.cli.bench.wsgi_apps"
 SPARE_CONNECTIONS: Final = 1024
 """What nginx may hold beside the connections that are asked for."""
 START_WITHIN: Final = 20.0
@@ -215,6 +216,60 @@ class Granian:
         flags = [part for option in options.items() for part in option]
         app = f"{APPS}:{self.factory or 'stock'}"
         return [sys.executable, "-m", "granian", "--factory", *flags, app]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gunicorn:
+    """gunicorn, no access log, with a factory of `wsgi_apps` or, for ASGI, of `apps`.
+
+    One worker; two where it has to hold many connections.
+    """
+
+    worker: str
+    factory: str
+    has_setting: bool = False
+    """Whether it is started with the one setting that gives it zero copy."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = "/"
+
+    def check(self) -> None:
+        """Raise MissingError, with advice, if a library is not installed."""
+        require_modules(["gunicorn", *_GUNICORN_NEEDS[self.worker]])
+
+    def command(self, site: Site) -> list[str]:
+        """The command that serves `site`."""
+        options = {
+            "--config": SETTING if self.has_setting else os.devnull,
+            "--bind": f"{site.host}:{site.port}",
+            "--worker-class": self._class(),
+            "--workers": "2" if site.connections else "1",
+            "--worker-connections": str(site.connections + SPARE_CONNECTIONS),
+            "--keep-alive": "60",
+            "--log-level": "warning",
+            "--graceful-timeout": "1",
+        }
+        if self.worker == "gthread":
+            options |= {"--threads": "2"}
+        flags = [part for option in options.items() for part in option]
+        apps = APPS if self.worker in ("asgi", "uvicorn-worker") else WSGI_APPS
+        python = [sys.executable, "-m", "gunicorn"]
+        return [*python, "--no-control-socket", *flags, f"{apps}:{self.factory}()"]
+
+    def _class(self) -> str:
+        if self.worker != "uvicorn-worker":
+            return self.worker
+        module = SETTING.rpartition("_")[0] if self.has_setting else "uvicorn_worker"
+        return f"{module.removeprefix('python:')}.UvicornWorker"
+
+
+SETTING: Final = "python:zc_response.integrations.gunicorn_conf"
+_GUNICORN_NEEDS: Final = {
+    "sync": ["flask"],
+    "gthread": ["flask"],
+    "gevent": ["flask", "gevent"],
+    "asgi": ["starlette"],
+    "uvicorn-worker": ["starlette", "uvicorn_worker"],
+}
 
 
 def require_modules(names: Iterable[str]) -> None:

@@ -1,7 +1,8 @@
 """What clients cost that ask for a large file and read nothing.
 
 Counted for each of them: the server's own memory, and the kernel's for its sockets.
-Then, whether others are still served, and whether everything comes back when they go.
+Then, whether others are still served, whether those who read at last get the whole
+file, and whether everything comes back when they go.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 
 from zc_response.cli.bench.candidates import Candidate
 from zc_response.cli.bench.errors import LoadError
+from zc_response.cli.bench.files import file_name
 from zc_response.cli.bench.holders import Stall
 from zc_response.cli.bench.load import Discard
 from zc_response.cli.bench.probe import Quick, summary
@@ -52,6 +54,8 @@ class Stalled:
     size: int
     seconds: float
     rounds: int
+    read: int = 0
+    """How many of them read to the end at last."""
 
 
 def measure_stalled(
@@ -82,6 +86,8 @@ def _stall(bench: Bench, server: Server, stalled: Stalled) -> dict[str, float]:
         target=target,
         clients=stalled.clients,
         seconds=stalled.clients * CONNECTING,
+        read=stalled.read,
+        file=str(bench.files / file_name(stalled.size)),
     )
     before = _State.of(server)
     with closing(stall.helper()) as clients:
@@ -99,6 +105,7 @@ def _stall(bench: Bench, server: Server, stalled: Stalled) -> dict[str, float]:
         **_each(before, full, left["answered"], left["memory"]),
         **wait_for_descriptors(server, before.descriptors),
         "aborts": aborts,
+        **left["read"],
     }
 
 

@@ -25,6 +25,7 @@ from zc_response.cli.bench.stats import Summary, median_ratio, summarize
 
 TITLES: Final[Mapping[Kind, str]] = {
     "throughput": "Speed and CPU cost of one file after the other",
+    "ranges": "Ranges at the end of a large file",
     "memory": "Memory while one file is served",
     "cold": "Quick requests while a file comes from a slow disk",
     "crowd": "Quick requests amid many downloads",
@@ -33,6 +34,7 @@ TITLES: Final[Mapping[Kind, str]] = {
     "writers": "How long a writer waits",
 }
 PLACES: Final[Mapping[Kind, str]] = {
+    "ranges": "range",
     "cold": "filesystem",
     "crowd": "beside",
     "stalled": "beside",
@@ -40,6 +42,7 @@ PLACES: Final[Mapping[Kind, str]] = {
     "writers": "beside",
 }
 METHODS: Final[Mapping[Kind, str]] = {
+    "ranges": "by wrk on one keep-alive connection",
     "memory": "peak resident memory of all of a server's processes",
     "cold": "one keep-alive connection asks for 4 KiB, again and again",
     "crowd": "one keep-alive connection asks for 4 KiB, again and again",
@@ -139,6 +142,7 @@ def _memory_table(record: Record) -> Table:
 
 
 def _group_table(record: Record, group: Group) -> Table:
+    group = tuple(each for each in group if _is_counted(record, each))
     heads = [f"{each.title} {each.unit}".rstrip() for each in group]
     rows = [
         [name, place, *(_quantity_cell(record, name, place, each) for each in group)]
@@ -151,6 +155,10 @@ def _group_table(record: Record, group: Group) -> Table:
         head=["candidate", PLACES[record.kind], *heads],
         rows=rows,
     )
+
+
+def _is_counted(record: Record, quantity: Quantity) -> bool:
+    return any(quantity.key in each.values for each in record.measurements)
 
 
 def _quantity_cell(record: Record, name: str, place: str, quantity: Quantity) -> str:

@@ -1,0 +1,292 @@
+"""Flask: drop-in `send_file` and `send_from_directory`, and an extension.
+
+    from zc_response.integrations.flask import ZeroCopy, send_file
+
+    app = Flask(__name__)
+    ZeroCopy(app)
+
+The functions have Flask's own signatures. What differs: the file is opened before it is
+looked at, so header fields and body are of one file; several ranges are answered, and
+preconditions, as RFC 9110 has them; ranges leave by zero copy too. A directory is
+confined by the kernel: no symbolic link leads out of it.
+
+The extension puts `ZeroCopyMiddleware` around the application, so that all its file
+responses leave by zero copy where the server lets them (gunicorn, the development
+server), and serves its static files in the way described above.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import io
+import os
+import posixpath
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache, partial
+from typing import IO, Any, Final
+
+import flask
+import werkzeug.utils
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import (
+    Forbidden,
+    NotFound,
+    RequestedRangeNotSatisfiable,
+    ServiceUnavailable,
+)
+
+from zc_response.errors import FileForbiddenError, SourceError
+from zc_response.planning import plan
+from zc_response.policy import Policy, default_policy
+from zc_response.representation import represent
+from zc_response.sources import FileSource, open_files
+from zc_response.wsgi import (
+    EXCHANGE,
+    SegmentsBody,
+    ZeroCopyMiddleware,
+    read_segments,
+    real_file,
+)
+
+__all__ = ["ZeroCopy", "send_file", "send_from_directory"]
+
+MaxAge = int | Callable[[str | None], int | None] | None
+
+
+def send_file(
+    path_or_file: os.PathLike[str] | str | IO[bytes],
+    mimetype: str | None = None,
+    as_attachment: bool = False,
+    download_name: str | None = None,
+    conditional: bool = True,
+    etag: bool | str = True,
+    last_modified: datetime | float | None = None,
+    max_age: MaxAge = None,
+) -> Response:
+    """Send a file, as `flask.send_file` does.
+
+    Raises the OSError that says why a path cannot be opened: FileNotFoundError,
+    PermissionError. A file object that is no file of the operating system, and one that
+    does not stand at its beginning, are Flask's own affair.
+    """
+    options: dict[str, Any] = {
+        "mimetype": mimetype,
+        "as_attachment": as_attachment,
+        "download_name": download_name,
+        "conditional": conditional,
+        "etag": etag,
+        "last_modified": last_modified,
+        "max_age": max_age,
+    }
+    policy = _policy()
+    if not current_app.config["USE_X_SENDFILE"]:
+        source = _open(path_or_file, policy)
+        if source is not None and _is_path(path_or_file):
+            return _respond(source, source.path, source.release, policy, **options)
+        if source is not None:
+            end = partial(_close_both, source, path_or_file)
+            return _respond(source, None, end, policy, **options)
+    return flask.send_file(path_or_file, **options)
+
+
+def send_from_directory(
+    directory: os.PathLike[str] | str, path: os.PathLike[str] | str, **kwargs: Any
+) -> Response:
+    """Send a file from within a directory, as `flask.send_from_directory` does.
+
+    Raises NotFound for what is not there, is not a regular file, or leads out of the
+    directory (also by a symbolic link), and Forbidden for what may not be read.
+    """
+    if unknown := kwargs.keys() - _OPTIONS:
+        raise TypeError(f"send_from_directory() got unexpected arguments: {unknown}")
+    if current_app.config["USE_X_SENDFILE"]:
+        return flask.send_from_directory(directory, path, **kwargs)
+    policy = _policy()
+    root = os.path.join(current_app.root_path, directory)
+    try:
+        source = open_files(policy).open(_joined(root, os.fspath(path)), root)
+    except SourceError as exc:
+        raise _http_error(exc) from exc
+    return _respond(source, source.path, source.release, policy, **kwargs)
+
+
+_OPTIONS: Final = frozenset(inspect.signature(send_file).parameters) - {"path_or_file"}
+
+
+class ZeroCopy:
+    """The extension: `ZeroCopy(app)`, or `ZeroCopy()` and `init_app(app)`."""
+
+    def __init__(self, app: Flask | None = None, policy: Policy | None = None) -> None:
+        self.policy = policy
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Have the files of `app` leave by zero copy."""
+        app.extensions["zc_response"] = self
+        app.wsgi_app = ZeroCopyMiddleware(app.wsgi_app, self.policy)  # type: ignore[method-assign]
+
+        def send_static_file(filename: str) -> Response:
+            if not app.has_static_folder or app.static_folder is None:
+                raise RuntimeError("'static_folder' must be set to serve static_files.")
+            max_age = app.get_send_file_max_age(filename)
+            return send_from_directory(app.static_folder, filename, max_age=max_age)
+
+        app.send_static_file = send_static_file  # type: ignore[method-assign]
+
+
+# How -------------------------------------------------------------------------------
+
+
+def _policy() -> Policy:
+    extension = current_app.extensions.get("zc_response")
+    policy: Policy | None = getattr(extension, "policy", None)
+    return policy or default_policy()
+
+
+def _is_path(path_or_file: object) -> bool:
+    return isinstance(path_or_file, str) or hasattr(path_or_file, "__fspath__")
+
+
+def _open(path_or_file: Any, policy: Policy) -> FileSource | None:
+    """The open file; None if it is not for us to send."""
+    if _is_path(path_or_file):
+        path = os.path.join(current_app.root_path, path_or_file)
+        try:
+            return open_files(policy).open(path)
+        except SourceError as exc:
+            if exc.status == 503:
+                raise ServiceUnavailable(retry_after=1) from exc
+            raise
+    file = real_file(path_or_file)
+    if file is None or not file.readable() or file.tell() != 0:
+        return None
+    try:
+        return FileSource.of_descriptor(file.fileno())
+    except (OSError, ValueError):
+        return None
+
+
+def _close_both(source: FileSource, file: Any) -> None:
+    """Let go of the source, and close the file that the view has opened."""
+    source.release()
+    file.close()
+
+
+def _joined(root: str, path: str) -> str:
+    """The path below a root, without leaving it in any spelling."""
+    path = posixpath.normpath(path)
+    if (
+        posixpath.isabs(path)
+        or "\\" in path
+        or path in (".", "..")
+        or path.startswith("../")
+    ):
+        raise NotFound
+    return os.path.join(root, path)
+
+
+def _http_error(error: SourceError) -> Exception:
+    if isinstance(error, FileForbiddenError) and error.errno == errno.EACCES:
+        return Forbidden()
+    if error.status == 503:
+        return ServiceUnavailable(retry_after=1)
+    return NotFound()
+
+
+def _respond(
+    source: FileSource,
+    path: str | None,
+    end: Callable[[], object],
+    policy: Policy,
+    *,
+    conditional: bool = True,
+    etag: bool | str = True,
+    max_age: MaxAge = None,
+    download_name: str | None = None,
+    **options: Any,
+) -> Response:
+    """The response that sends `source`; `end` is called when it is over."""
+    try:
+        if max_age is None:
+            max_age = current_app.get_send_file_max_age
+        if callable(max_age):
+            max_age = max_age(path)
+        if download_name is None and path is not None:
+            download_name = os.path.basename(path)
+        options |= {"download_name": download_name, "max_age": max_age}
+        kind = current_app.response_class
+        if kind is Response and not max_age:  # else there is a time in the fields
+            response = Response(headers=_fields(**options))
+        else:
+            response = _empty(kind, **options)
+        _fill(response, source, end, policy, conditional, etag)
+    except BaseException:
+        end()
+        raise
+    return response
+
+
+def _empty(kind: type[Response], **options: Any) -> Response:
+    """A response with the header fields of a file; its validators are still to come.
+
+    These fields are Werkzeug's own affair; it gets an empty file for that.
+    """
+    response: Response = werkzeug.utils.send_file(  # type: ignore[assignment]
+        io.BytesIO(), {}, conditional=False, etag=False, response_class=kind, **options
+    )
+    del response.headers["Content-Length"]
+    return response
+
+
+@lru_cache(maxsize=1024)
+def _fields(**options: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(_empty(Response, **options).headers.to_wsgi_list())
+
+
+def _fill(
+    response: Response,
+    source: FileSource,
+    end: Callable[[], object],
+    policy: Policy,
+    conditional: bool,
+    etag: bool | str,
+) -> None:
+    headers = response.headers
+    if isinstance(etag, str):
+        response.set_etag(etag)
+    what = represent(source, tuple(headers.to_wsgi_list()), policy)
+    if not etag:
+        what = replace(what, etag=None)
+    conditions = _conditions() if conditional else {}
+    made = plan(request.method, conditions, what, max_parts=policy.max_parts)
+    if made.status == 416:
+        raise RequestedRangeNotSatisfiable(source.facts.size)
+    response.status_code = made.status
+    headers.clear()
+    headers.extend(made.headers)
+    response.response = SegmentsBody(
+        made.segments,
+        lambda segments: read_segments(segments, policy, made.status),
+        end,
+        marks=EXCHANGE in request.environ,
+    )
+    response.direct_passthrough = True
+
+
+def _conditions() -> dict[str, str]:
+    environ = request.environ
+    return {name: environ[key] for key, name in _CONDITIONS.items() if key in environ}
+
+
+_CONDITIONS: Final = {
+    "HTTP_RANGE": "range",
+    "HTTP_IF_MATCH": "if-match",
+    "HTTP_IF_NONE_MATCH": "if-none-match",
+    "HTTP_IF_MODIFIED_SINCE": "if-modified-since",
+    "HTTP_IF_UNMODIFIED_SINCE": "if-unmodified-since",
+    "HTTP_IF_RANGE": "if-range",
+}

@@ -1,0 +1,239 @@
+"""Bodies that are iterables like any other, and can leave by zero copy.
+
+The first chunk of such a body is an object of its own kind, which remembers where it
+comes from. Middleware that changes a body makes other objects of its chunks; so whoever
+receives the very first chunk as it was knows that nobody in between has changed it, and
+may send the rest by a shorter way.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from zc_response.errors import SourceError, StartsAnewError
+from zc_response.planning import Segment, Slice
+from zc_response.sources import FileSource
+
+
+class FirstChunk(bytes):
+    """The first bytes of a body."""
+
+    body: ZeroCopyBody
+
+    @classmethod
+    def of(cls, body: ZeroCopyBody, data: bytes) -> FirstChunk:
+        """`data`, which begins `body`."""
+        chunk = cls(data)
+        chunk.body = body
+        return chunk
+
+
+class ZeroCopyBody:
+    """An iterable over bytes that can also say which segments they are."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise NotImplementedError
+
+    def take(self, count: int | None) -> Sequence[Segment] | None:
+        """The next `count` bytes of it as segments (None: all that are left).
+
+        None if it has to be iterated. Else it is at its end now, and the sources are
+        open until it is closed.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what it holds (PEP 3333)."""
+
+
+class Readable(Protocol):
+    """A file-like object, as PEP 3333 wants it."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes."""
+
+
+class FileWrapper(ZeroCopyBody):
+    """`wsgi.file_wrapper`: from where the file stands, to its end.
+
+    It can be sought, as far as the file can, so that ranges need not be read up to
+    their beginning.
+    """
+
+    def __init__(self, filelike: Any, block_size: int = 8192) -> None:
+        self._file = filelike
+        self._block_size = block_size
+        self._source: FileSource | None = None
+        self._start = -1  # of the first chunk, until there is another
+        self._is_over = False
+        if not hasattr(filelike, "close"):
+            self._close_file: Callable[[], object] = _nothing
+        else:
+            self._close_file = filelike.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._is_over:
+            raise StopIteration
+        start = self._position() if self._start == -1 else -2
+        data = self._file.read(self._block_size)
+        if not data:
+            raise StopIteration
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(
+                f"a body is made of bytes, but {self._file!r} gives "
+                f"{type(data).__name__}; open it with mode 'rb'"
+            )
+        self._start = start
+        return FirstChunk.of(self, bytes(data)) if start >= 0 else bytes(data)
+
+    def _position(self) -> int:
+        """Where the file stands; -2 if its bytes can only be had by reading."""
+        file = real_file(self._file)
+        try:
+            return file.tell() if file is not None else -2
+        except OSError:  # a pipe
+            return -2
+
+    def take(self, count: int | None) -> Sequence[Segment] | None:
+        """See `ZeroCopyBody`."""
+        file = real_file(self._file)
+        if file is None or self._start == -2 or self._is_over:
+            return None
+        try:
+            if file.writable():
+                file.flush()
+            start = self._start if self._start >= 0 else file.tell()
+            source = FileSource.of_descriptor(file.fileno(), _name(file))
+        except (OSError, ValueError, SourceError):
+            return None
+        rest = max(source.facts.size - start, 0)
+        count = rest if count is None else count
+        if count > rest:  # whoever iterates will find out, and be told by the server
+            source.release()
+            return None
+        self._source = source
+        self._is_over = True
+        return [Slice(source, start, count)] if count else []
+
+    def seekable(self) -> bool:
+        """True if the file can be sought."""
+        check = getattr(self._file, "seekable", None)
+        return bool(check()) if check is not None else hasattr(self._file, "seek")
+
+    def seek(self, *where: int) -> int:
+        """Move the file, as `io.IOBase.seek` does."""
+        position: int = self._file.seek(*where)
+        return position
+
+    def tell(self) -> int:
+        """Where the file stands."""
+        position: int = self._file.tell()
+        return position
+
+    def fileno(self) -> int:
+        """The file's descriptor. Whoever wraps bodies leaves those alone that have it.
+
+        It is no promise that the body is what the descriptor gives.
+        """
+        number: int = self._file.fileno()
+        return number
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._source is not None:
+            self._source.release()
+            self._source = None
+        self._close_file()
+
+
+def real_file(filelike: Any) -> io.FileIO | io.BufferedIOBase | None:
+    """The file of the operating system that `filelike` is, or stands for.
+
+    None if its bytes may be others than those behind its descriptor: a text file, a
+    GzipFile, anything that has a `fileno` and reads in a way of its own.
+    """
+    if isinstance(filelike, tempfile._TemporaryFileWrapper):
+        filelike = filelike.file
+    # A proxy (Django's File) hands out the methods of the file itself.
+    found = getattr(getattr(filelike, "read", None), "__self__", None)
+    if isinstance(found, io.FileIO):
+        return found if _reads_as(found, io.FileIO) else None
+    for kind in (io.BufferedReader, io.BufferedRandom):
+        if isinstance(found, kind) and _reads_as(found, kind):
+            raw: object = found.raw
+            is_plain = isinstance(raw, io.FileIO) and _reads_as(raw, io.FileIO)
+            return found if is_plain else None
+    return None
+
+
+def _reads_as(file: object, kind: Any) -> bool:
+    """True if the file's own class has not changed how it is read."""
+    own: Any = type(file)
+    return own is kind or all(
+        getattr(own, name) is getattr(kind, name)
+        for name in ("read", "readinto", "readall")
+        if hasattr(kind, name)
+    )
+
+
+def _name(file: Any) -> str:
+    name = getattr(file, "name", "")
+    return name if isinstance(name, str) else f"<descriptor {file.fileno()}>"
+
+
+class SegmentsBody(ZeroCopyBody):
+    """A body that has been planned: what `read` makes of the segments, or they."""
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        read: Callable[[Sequence[Segment]], Generator[bytes, None, None]],
+        close: Callable[[], object],
+        *,
+        marks: bool,
+    ) -> None:
+        """`marks` its first chunk: servers that do not know of that may be strict."""
+        self._segments = segments
+        self._read = read
+        self._close = close
+        self._chunks: Generator[bytes, None, None] | None = None
+        self._is_first, self._is_taken = marks, False
+
+    def __iter__(self) -> SegmentsBody:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._is_taken:
+            raise StopIteration
+        if self._chunks is None:
+            self._chunks = self._read(self._segments)
+        data = next(self._chunks)
+        is_first, self._is_first = self._is_first, False
+        return FirstChunk.of(self, data) if is_first else data
+
+    def take(self, count: int | None) -> Sequence[Segment] | None:
+        """See `ZeroCopyBody`."""
+        if count is not None and count != sum(map(len, self._segments)):
+            return None
+        self._is_taken = True
+        if self._chunks is not None:
+            with suppress(StartsAnewError):
+                self._chunks.throw(StartsAnewError())
+        return self._segments
+
+    def close(self) -> None:
+        """Give the sources back."""
+        if self._chunks is not None:
+            self._chunks.close()
+        self._close()
+
+
+def _nothing() -> None:
+    """There is nothing to be closed."""

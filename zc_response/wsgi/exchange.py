@@ -1,0 +1,177 @@
+"""Sending a body: by zero copy if it is still what it was, else as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from zc_response.planning import Segment
+from zc_response.policy import Policy
+from zc_response.report import Tally
+from zc_response.transmit import Access, Body, Strategy, Transfer, choose
+from zc_response.wsgi.bodies import FileWrapper, FirstChunk, ZeroCopyBody
+from zc_response.wsgi.connections import Connection
+from zc_response.wsgi.copying import copy_body, path_of
+
+EXCHANGE: Final = "zc_response.exchange"
+"""The key in `environ` under which a response of ours finds the exchange."""
+
+
+class Exchange:
+    """One response, on its way from the application to the server."""
+
+    __slots__ = ("_connection", "policy")
+
+    def __init__(self, connection: Connection, policy: Policy) -> None:
+        self._connection = connection
+        self.policy = policy
+
+    def body(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """What the server gets in place of the application's body.
+
+        Whatever is no plain list may begin with a chunk of ours when it is iterated.
+        """
+        return body if isinstance(body, list | tuple) else _Sending(self, body)
+
+    # What a body asks for, as it is iterated -----------------------------------------
+
+    def segments_of(self, body: object) -> Sequence[Segment] | None:
+        """The segments that a body stands for, if it is one of ours.
+
+        None if it has to be iterated.
+        """
+        if not isinstance(body, ZeroCopyBody):
+            return None
+        if self._connection.is_bodiless:  # not to be read for nothing
+            return ()
+        return body.take(self._connection.content_length)
+
+    def segments_behind(self, first: bytes) -> Sequence[Segment] | None:
+        """The same for the body of a first chunk that has come through unchanged."""
+        if not isinstance(first, FirstChunk) or not self.policy.zero_copy:
+            return None
+        return self.segments_of(first.body)
+
+    def passing(self, chunk: bytes) -> bytes:
+        """A chunk that the server sends by itself."""
+        self._connection.passed(len(chunk))
+        return chunk
+
+    def deliver(
+        self, segments: Sequence[Segment], others: Iterator[bytes]
+    ) -> Iterator[bytes]:
+        """Send segments; what the server has to send itself is yielded.
+
+        So is what `others` has, which is usually nothing.
+        """
+        connection, policy = self._connection, self.policy
+        if connection.is_bodiless:
+            return
+        count = sum(map(len, segments))
+        path = path_of(segments)
+        body = Body(segments, policy)
+        try:
+            # If there is a Content-Length, these are all its bytes.
+            more = None if connection.content_length is not None else next(others, None)
+        except BaseException:
+            body.close()
+            raise
+        access = connection.access()
+        strategy, reason = choose(access, policy, is_firm=body.is_firm)
+        is_small = count <= policy.small_bytes
+        tally = Tally(
+            path=path,
+            status=connection.status,
+            promised=count,
+            strategy=Strategy.COPY if is_small else strategy,
+            reason="small" if is_small else reason,
+            guard=body.guard,
+            guard_reason=body.guard_reason,
+        )
+        if access.fileno is None or is_small:
+            try:
+                is_all = more is None and connection.content_length == count
+                for data in copy_body(body, tally, policy, connection.beat):
+                    is_whole = is_all and len(data) == count
+                    if not (is_whole and connection.send_together(data)):
+                        yield self.passing(data)
+            except Exception:
+                connection.abort()
+                raise
+        else:
+            yield from self._transmit(body, access, tally, is_last=more is None)
+        if more is not None:
+            yield self.passing(more)
+        yield from map(self.passing, others)
+
+    def _transmit(
+        self, body: Body, access: Access, tally: Tally, *, is_last: bool
+    ) -> Iterator[bytes]:
+        connection, policy = self._connection, self.policy
+        transfer = Transfer(body, access, policy, tally)
+        try:
+            head = connection.head()
+            if head is None:
+                yield b""
+            before, transfer.tail = connection.frame(tally.promised, is_last)
+            transfer.head = (head or b"") + before
+        except BaseException:
+            transfer.close()
+            raise
+        connection.carry(transfer, tally, policy)
+
+    def end(self) -> None:
+        """The body is at its end. If it was too short, so is the connection's life."""
+        connection = self._connection
+        promised = connection.content_length
+        if promised is None or connection.is_bodiless or connection.sent >= promised:
+            return
+        connection.abort()
+
+
+class Wrapper:
+    """`wsgi.file_wrapper` (PEP 3333), in place of the server's own.
+
+    A server may ask whether a body is an instance of it: what it gets never is.
+    """
+
+    def __call__(self, filelike: Any, block_size: int = 8192) -> FileWrapper:
+        """An iterable over what is left of the file."""
+        return FileWrapper(filelike, block_size)
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return False
+
+
+WRAPPER: Final = Wrapper()
+
+
+class _Sending:
+    """The iterable that the server gets in place of the application's."""
+
+    def __init__(self, exchange: Exchange, body: Iterable[bytes]) -> None:
+        self._exchange = exchange
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        exchange = self._exchange
+        segments = exchange.segments_of(self._body)
+        if segments is not None:
+            yield from exchange.deliver(segments, iter(()))
+            return
+        chunks = iter(self._body)
+        first = next(chunks, None)
+        if first is not None:
+            segments = exchange.segments_behind(first)
+            if segments is None:
+                yield exchange.passing(first)
+                yield from map(exchange.passing, chunks)
+            else:
+                yield from exchange.deliver(segments, chunks)
+        exchange.end()
+
+    def close(self) -> None:
+        """Close the application's body (PEP 3333)."""
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
