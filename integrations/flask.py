@@ -22,30 +22,36 @@ import inspect
 import io
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache, partial
-from typing import IO, Any, Final
+from functools import partial
+from typing import IO, Any, Final, NamedTuple
 
 import flask
 import werkzeug.utils
 from flask import Flask, Response, current_app, request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import (
     Forbidden,
     NotFound,
     RequestedRangeNotSatisfiable,
     ServiceUnavailable,
 )
+from werkzeug.http import quote_etag
 
 from zc_response.errors import FileForbiddenError, SourceError
-from zc_response.planning import plan
+from zc_response.planning import Segment, plan
 from zc_response.policy import Policy, default_policy
-from zc_response.representation import represent
+from zc_response.representation import is_settled, represent
 from zc_response.sources import FileSource, open_files
 from zc_response.wsgi import (
     EXCHANGE,
+    Environ,
+    Exchange,
+    HeaderFields,
     SegmentsBody,
+    StartResponse,
     ZeroCopyMiddleware,
     read_segments,
     real_file,
@@ -81,14 +87,16 @@ def send_file(
         "last_modified": last_modified,
         "max_age": max_age,
     }
-    policy = _policy()
-    if not current_app.config["USE_X_SENDFILE"]:
-        source = _open(path_or_file, policy)
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    policy = _policy(app)
+    if not app.config["USE_X_SENDFILE"]:
+        source = _open(path_or_file, app, policy)
         if source is not None and _is_path(path_or_file):
-            return _respond(source, source.path, source.release, policy, **options)
+            path, end = source.path, source.release
+            return _respond(app, source, path, end, policy, **options)
         if source is not None:
-            end = partial(_close_both, source, path_or_file)
-            return _respond(source, None, end, policy, **options)
+            close = partial(_close_both, source, path_or_file)
+            return _respond(app, source, None, close, policy, **options)
     return flask.send_file(path_or_file, **options)
 
 
@@ -102,15 +110,16 @@ def send_from_directory(
     """
     if unknown := kwargs.keys() - _OPTIONS:
         raise TypeError(f"send_from_directory() got unexpected arguments: {unknown}")
-    if current_app.config["USE_X_SENDFILE"]:
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    if app.config["USE_X_SENDFILE"]:
         return flask.send_from_directory(directory, path, **kwargs)
-    policy = _policy()
-    root = os.path.join(current_app.root_path, directory)
+    policy = _policy(app)
+    root = os.path.join(app.root_path, directory)
     try:
         source = open_files(policy).open(_joined(root, os.fspath(path)), root)
     except SourceError as exc:
         raise _http_error(exc) from exc
-    return _respond(source, source.path, source.release, policy, **kwargs)
+    return _respond(app, source, source.path, source.release, policy, **kwargs)
 
 
 _OPTIONS: Final = frozenset(inspect.signature(send_file).parameters) - {"path_or_file"}
@@ -141,8 +150,8 @@ class ZeroCopy:
 # How -------------------------------------------------------------------------------
 
 
-def _policy() -> Policy:
-    extension = current_app.extensions.get("zc_response")
+def _policy(app: Flask) -> Policy:
+    extension = app.extensions.get("zc_response")
     policy: Policy | None = getattr(extension, "policy", None)
     return policy or default_policy()
 
@@ -151,10 +160,10 @@ def _is_path(path_or_file: object) -> bool:
     return isinstance(path_or_file, str) or hasattr(path_or_file, "__fspath__")
 
 
-def _open(path_or_file: Any, policy: Policy) -> FileSource | None:
+def _open(path_or_file: Any, app: Flask, policy: Policy) -> FileSource | None:
     """The open file; None if it is not for us to send."""
     if _is_path(path_or_file):
-        path = os.path.join(current_app.root_path, path_or_file)
+        path = os.path.join(app.root_path, path_or_file)
         try:
             return open_files(policy).open(path)
         except SourceError as exc:
@@ -198,36 +207,124 @@ def _http_error(error: SourceError) -> Exception:
 
 
 def _respond(
+    app: Flask,
     source: FileSource,
     path: str | None,
     end: Callable[[], object],
     policy: Policy,
     *,
     conditional: bool = True,
-    etag: bool | str = True,
     max_age: MaxAge = None,
     download_name: str | None = None,
     **options: Any,
 ) -> Response:
     """The response that sends `source`; `end` is called when it is over."""
     try:
+        environ = request.environ
         if max_age is None:
-            max_age = current_app.get_send_file_max_age
+            max_age = app.get_send_file_max_age
         if callable(max_age):
             max_age = max_age(path)
         if download_name is None and path is not None:
             download_name = os.path.basename(path)
         options |= {"download_name": download_name, "max_age": max_age}
-        kind = current_app.response_class
-        if kind is Response and not max_age:  # else there is a time in the fields
-            response = Response(headers=_fields(**options))
+        kind, method = app.response_class, environ["REQUEST_METHOD"]
+        conditions = _conditions(environ) if conditional else {}
+        answer = _answer(method, conditions, source, policy, kind, options)
+        if answer.status == 416:
+            raise RequestedRangeNotSatisfiable(source.facts.size)
+        response: Response
+        if kind is Response:
+            response = _FileResponse(answer)
         else:
-            response = _empty(kind, **options)
-        _fill(response, source, end, policy, conditional, etag)
+            response = kind(status=answer.status)
+            response.headers.clear()
+            response.headers.extend(answer.fields)
+        response.response = SegmentsBody(
+            answer.segments,
+            lambda segments: read_segments(segments, policy, answer.status),
+            end,
+            marks=EXCHANGE in environ,
+        )
+        response.direct_passthrough = True
     except BaseException:
         end()
         raise
     return response
+
+
+class _Answer(NamedTuple):
+    """A plan, its header fields as WSGI wants them, and what servers make of those."""
+
+    status: int
+    fields: HeaderFields
+    segments: Sequence[Segment]
+    memo: dict[object, Any]
+
+
+class _FileResponse(Response):
+    """Flask's own; if nobody has changed it meanwhile, it goes out as it was made."""
+
+    def __init__(self, answer: _Answer) -> None:
+        super().__init__(status=answer.status, headers=_headers(answer.fields))
+        self._answer = answer
+
+    def __call__(
+        self, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Serve it (PEP 3333)."""
+        fields, made = self.headers.to_wsgi_list(), self._answer
+        is_unchanged = fields == made.fields and self.status_code == made.status
+        if is_unchanged and self.direct_passthrough and made.segments:
+            exchange: Exchange | None = environ.get(EXCHANGE)
+            if exchange is not None:
+                exchange.expect(made.fields, made.memo)
+            start_response(self.status, fields)
+            return self.response  # type: ignore[return-value]
+        return super().__call__(environ, start_response)
+
+
+def _headers(fields: list[tuple[str, str]]) -> Headers:
+    """The same as `Headers(fields)`, for fields that have been in one already.
+
+    That would convert and check each of them anew, for every response.
+    """
+    headers = Headers()
+    inside = getattr(headers, "_list", None)
+    if inside != []:
+        return Headers(fields)
+    inside.extend(fields)
+    return headers
+
+
+def _answer(
+    method: str,
+    conditions: Mapping[str, str],
+    source: FileSource,
+    policy: Policy,
+    kind: type[Response],
+    options: dict[str, Any],
+) -> _Answer:
+    """The answer to a request; one without conditions is made once for a file."""
+    # With a maximum age there is a time in the fields.
+    key = None
+    if not conditions and not options["max_age"] and is_settled(source.facts.mtime_ns):
+        key = (_Answer, method, policy.etag, policy.max_parts, kind, *options.values())
+        known: _Answer | None = source.memo.get(key)
+        if known is not None:
+            return known
+    etag = options.pop("etag", True)
+    headers = _empty(kind, **options).headers
+    if isinstance(etag, str):
+        headers["ETag"] = quote_etag(etag)
+    what = represent(source, tuple(headers.to_wsgi_list()), policy)
+    if not etag:
+        what = replace(what, etag=None)
+    made = plan(method, conditions, what, max_parts=policy.max_parts)
+    answer = _Answer(made.status, list(made.headers), made.segments, {})
+    if key is not None:
+        source.remember(key, answer)
+    return answer
 
 
 def _empty(kind: type[Response], **options: Any) -> Response:
@@ -242,43 +339,7 @@ def _empty(kind: type[Response], **options: Any) -> Response:
     return response
 
 
-@lru_cache(maxsize=1024)
-def _fields(**options: Any) -> tuple[tuple[str, str], ...]:
-    return tuple(_empty(Response, **options).headers.to_wsgi_list())
-
-
-def _fill(
-    response: Response,
-    source: FileSource,
-    end: Callable[[], object],
-    policy: Policy,
-    conditional: bool,
-    etag: bool | str,
-) -> None:
-    headers = response.headers
-    if isinstance(etag, str):
-        response.set_etag(etag)
-    what = represent(source, tuple(headers.to_wsgi_list()), policy)
-    if not etag:
-        what = replace(what, etag=None)
-    conditions = _conditions() if conditional else {}
-    made = plan(request.method, conditions, what, max_parts=policy.max_parts)
-    if made.status == 416:
-        raise RequestedRangeNotSatisfiable(source.facts.size)
-    response.status_code = made.status
-    headers.clear()
-    headers.extend(made.headers)
-    response.response = SegmentsBody(
-        made.segments,
-        lambda segments: read_segments(segments, policy, made.status),
-        end,
-        marks=EXCHANGE in request.environ,
-    )
-    response.direct_passthrough = True
-
-
-def _conditions() -> dict[str, str]:
-    environ = request.environ
+def _conditions(environ: Environ) -> dict[str, str]:
     return {name: environ[key] for key, name in _CONDITIONS.items() if key in environ}
 
 

@@ -46,7 +46,13 @@ from zc_response.transmit import (
     handed_over,
     reset,
 )
-from zc_response.wsgi import Connection, Environ, StartResponse, ZeroCopyMiddleware
+from zc_response.wsgi import (
+    Connection,
+    Environ,
+    HeaderFields,
+    StartResponse,
+    ZeroCopyMiddleware,
+)
 
 __all__ = ["post_worker_init", "worker_exit"]
 
@@ -169,8 +175,10 @@ _worker: _Worker | None = None
 def connect_wsgi(environ: Environ, start_response: StartResponse) -> Connection | None:
     """The connection behind a request, if it is one of gunicorn's WSGI workers."""
     response = getattr(start_response, "__self__", None)
-    if any(not hasattr(response, need) for need in _NEEDS):
-        return None
+    if type(response) not in _known:
+        if any(not hasattr(response, need) for need in _NEEDS):
+            return None
+        _known.add(type(response))
     return _ResponseConnection(response)
 
 
@@ -188,6 +196,9 @@ _NEEDS: Final = (
     "status",
 )
 
+_known: Final[set[type]] = set()
+"""Types of responses that have all that is needed."""
+
 BRIEF_SECONDS: Final = 0.05
 """How long a worker sends by itself."""
 PATIENCE_SECONDS: Final = 0.002
@@ -201,12 +212,41 @@ class _ResponseConnection:
         self._response = response
         self._mine: socket.socket | None = None
         self._is_last = False
+        self._known: HeaderFields | None = None
+        self._memo: dict[object, Any] | None = None
 
-    @property
-    def start_response(self) -> StartResponse:
-        """gunicorn's own: the Response remembers what is said."""
-        own: StartResponse = self._response.start_response
-        return own
+    def expect(self, fields: HeaderFields, memo: dict[object, Any]) -> None:
+        """See `Connection`."""
+        if type(self._response).__module__ == "gunicorn.http.wsgi":
+            self._known, self._memo = fields, memo
+
+    def start_response(
+        self, status: str, headers: HeaderFields, exc_info: Any = None
+    ) -> Any:
+        """gunicorn's own: the Response remembers what is said.
+
+        What it makes of header fields that are said again is kept for the next time.
+        """
+        response = self._response
+        if headers != self._known or exc_info or response.status is not None:
+            self._memo = None
+            return response.start_response(status, headers, exc_info)
+        assert self._memo is not None
+        key = (status, response.req.method, response.req.version)
+        kept: dict[str, Any] | None = self._memo.get(key)
+        if kept is None:
+            before = dict(vars(response))
+            response.start_response(status, headers)
+            kept = {
+                name: value
+                for name, value in vars(response).items()
+                if before.get(name, before) is not value
+            }
+            self._memo[key] = kept | {"headers": tuple(response.headers)}
+        else:
+            vars(response).update(kept)
+            response.headers = list(kept["headers"])
+        return response.write
 
     @property
     def obstacle(self) -> str:
@@ -245,10 +285,27 @@ class _ResponseConnection:
         return count
 
     def head(self) -> bytes:
-        """Let the Response write its header into our hands."""
-        response = self._response
+        """Let the Response write its header into our hands.
+
+        The same answer within the same second has the same one, the date included.
+        """
+        response, memo = self._response, self._memo
         if response.headers_sent:
             return b""
+        if memo is None:
+            return self._written_head()
+        key = (response.status, response.should_close(), response.req.version)
+        second = int(time.time())
+        kept_for, head = memo.get(key, (0, b""))
+        if kept_for == second:
+            response.headers_sent = True
+        else:
+            head = self._written_head()
+            memo[key] = second, head
+        return bytes(head)
+
+    def _written_head(self) -> bytes:
+        response = self._response
         sock, recorder = response.sock, _Recorder()
         response.sock = recorder
         try:
@@ -257,7 +314,7 @@ class _ResponseConnection:
             response.sock = sock
         return bytes(recorder.written)
 
-    def send_together(self, body: bytes) -> bool:
+    def send_together(self, body: bytes | bytearray) -> bool:
         """See `Connection`; the header has the length of the body."""
         response = self._response
         if response.headers_sent or response.chunked or response.req.version >= (2, 0):
@@ -300,17 +357,20 @@ class _ResponseConnection:
             self._carry_in_greenlet(transfer, tally)
             return
         timeout = sock.gettimeout()
-        sock.setblocking(False)
+        if timeout is not None:
+            sock.setblocking(True)
         tally.begin()
         try:
             if not drive_briefly(transfer, BRIEF_SECONDS, PATIENCE_SECONDS):
+                sock.setblocking(False)
                 self._go_on(transfer, tally, policy.handed_over)
                 return
         except BaseException as exc:
             self._fail(tally, exc)
             raise _as_os_error(exc) from exc
         finally:
-            sock.settimeout(timeout)
+            if sock.gettimeout() != timeout:
+                sock.settimeout(timeout)
         tally.end(None)
 
     def _carry_in_greenlet(self, transfer: Transfer, tally: Tally) -> None:

@@ -16,7 +16,7 @@ from zc_response.errors import TransferError
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.transmit import Access, Transfer, drive_here
-from zc_response.wsgi import Connection, Environ, StartResponse
+from zc_response.wsgi import Connection, Environ, HeaderFields, StartResponse
 
 _START_RESPONSE: Final = "WSGIRequestHandler.run_wsgi.<locals>.start_response"
 
@@ -40,9 +40,12 @@ class _HandlerConnection:
         self._method = environ["REQUEST_METHOD"]
         self._is_old = environ["SERVER_PROTOCOL"] < "HTTP/1.1"
         self._start_response = start_response
-        self._fields: list[tuple[str, str]] = []
+        self._fields: HeaderFields = []
         self.status = 0
         self.sent = 0
+
+    def expect(self, fields: HeaderFields, memo: dict[object, Any]) -> None:
+        """The server makes nothing of them that could be kept."""
 
     def start_response(self, status: str, headers: Any, *more: Any) -> Any:
         """The server's own, and a look at what is said."""
@@ -83,7 +86,7 @@ class _HandlerConnection:
     def head(self) -> None:
         """The server writes it by itself."""
 
-    def send_together(self, body: bytes) -> bool:
+    def send_together(self, body: bytes | bytearray) -> bool:
         """The server writes its header by itself."""
         return False
 

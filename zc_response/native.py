@@ -7,6 +7,7 @@ of everything else, for a disk or for a signal to one thread, needs the real thi
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import sys
 import threading
@@ -55,7 +56,10 @@ def original(module: str, name: str) -> Any:
 
 def new_lock() -> Lock:
     """A lock that is held by a thread, not by a greenlet."""
-    lock: Lock = original("_thread", "allocate_lock")()
+    allocate: Any = _thread.allocate_lock
+    if "gevent.monkey" in sys.modules:  # else there is no need to ask: locks are many
+        allocate = original("_thread", "allocate_lock")
+    lock: Lock = allocate()
     return lock
 
 

@@ -60,6 +60,7 @@ class User:
 def opened(path: Path) -> Iterator[FileSource]:
     path.write_bytes(CONTENT)
     with FileSource.open(path) as source:
+        source.is_kept = True
         yield source
     path.unlink(missing_ok=True)
 
@@ -103,6 +104,20 @@ def keepers() -> list[str]:
 
 
 # Having a lease -----------------------------------------------------------------
+
+
+def test_one_on_a_file_that_is_not_kept_open_ends_with_its_last_user(
+    source: FileSource,
+) -> None:
+    source.is_kept = False
+    users = [User(), User()]
+    lease = joined(source, users[0])
+    assert joined(source, users[1]) is lease
+    leases.leave(lease, users[0])
+    assert kernel.is_held(source.fileno())
+    leases.leave(lease, users[1])
+    assert not kernel.is_held(source.fileno())
+    assert len(leases) == 0
 
 
 @pytest.mark.parametrize("kind", DISK_KINDS)

@@ -45,3 +45,14 @@ def test_a_full_socket_is_not_waited_for(
                 fill(sock)
         finally:
             give_back(sock)
+
+
+def test_a_blocking_socket_is_waited_for_no_longer_than_it_may() -> None:
+    with connected() as (ours, _peer):
+        ours.setblocking(True)
+        sockets.limit_wait(ours, 0.001)
+        with pytest.raises(BlockingIOError):
+            fill(ours)
+        sockets.limit_wait(ours, 0)
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16) == bytes(16)
+    sockets.limit_wait(ours, 1)  # it is closed: the next call says so

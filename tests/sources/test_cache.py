@@ -557,3 +557,40 @@ def test_after_a_fork_the_parent_still_has_its_file(make: Make, path: Path) -> N
         assert source.read(0, 9) == b"first"
         assert cache.fresh(str(path)) is source
         source.release()
+
+
+# Files that somebody else has opened ---------------------------------------------
+
+
+def test_a_file_that_somebody_has_opened_is_kept_open_too(
+    make: Make, path: Path
+) -> None:
+    cache = make()
+    with path.open("rb") as file, cache.open(str(path)) as kept:
+        with cache.of_descriptor(file.fileno(), str(path)) as source:
+            assert source is kept
+            assert source.is_kept
+
+
+def test_a_file_whose_name_another_has_now_is_the_one_that_was_opened(
+    make: Make, path: Path
+) -> None:
+    cache = make()
+    with path.open("rb") as file:
+        path.with_suffix(".new").write_bytes(b"other")
+        path.with_suffix(".new").rename(path)
+        with cache.of_descriptor(file.fileno(), str(path)) as source:
+            assert source.read(0, 10) == b"first"
+            assert not source.is_kept
+
+
+@pytest.mark.parametrize("name", ["", "gone"])
+def test_a_file_without_a_name_is_opened_once_more(
+    make: Make, path: Path, name: str
+) -> None:
+    cache = make()
+    with path.open("rb") as file:
+        path.unlink()
+        with cache.of_descriptor(file.fileno(), name and str(path)) as source:
+            assert source.fileno() != file.fileno()
+            assert source.read(0, 10) == b"first"

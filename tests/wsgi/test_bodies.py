@@ -14,6 +14,7 @@ import pytest
 from django.core.files import File
 
 from zc_response import Report
+from zc_response.kernel import pages
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.sources import FileSource
@@ -38,7 +39,7 @@ def file(path: Path) -> Iterator[io.BufferedReader]:
 
 def taken(body: FileWrapper | SegmentsBody, count: int | None = None) -> Any:
     """Offset and count of each slice that a body can leave as; None if it cannot."""
-    segments = body.take(count)
+    segments = body.take(count, Policy())
     if segments is None:
         return None
     return [(s.offset, s.count) for s in segments if isinstance(s, Slice)]
@@ -104,6 +105,66 @@ def test_it_is_taken_from_where_the_file_stands(file: io.BufferedReader) -> None
     assert taken(wrapper) == [(1010, len(CONTENT) - 1010)]
     assert list(wrapper) == []
     wrapper.close()
+
+
+def settled(path: Path) -> Path:
+    """The file, as if it had not been written to for long."""
+    os.utime(path, (1e9, 1e9))
+    return path
+
+
+def test_a_small_one_can_be_had_at_once(path: Path) -> None:
+    with settled(path).open("rb") as file:
+        file.seek(100)
+        wrapper = FileWrapper(file)
+
+        assert wrapper.at_once(len(CONTENT) - 100, Policy()) == CONTENT[100:]
+        assert wrapper.at_once(50, Policy()) == CONTENT[100:150]
+        assert b"".join(wrapper) == CONTENT[100:]
+
+
+@pytest.mark.parametrize(
+    ("integrity", "is_good"), [("fast", True), ("safe", False), ("strict", False)]
+)
+def test_a_file_that_is_perhaps_being_written_is_only_had_at_once_by_who_does_not_mind(
+    file: io.BufferedReader, integrity: Any, is_good: bool
+) -> None:
+    found = FileWrapper(file).at_once(len(CONTENT), Policy(integrity=integrity))
+
+    assert found == (CONTENT if is_good else None)
+
+
+def test_what_changes_while_it_is_read_is_not_had_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(fd: int, offset: int, count: int) -> bytearray:
+        data = real(fd, offset, count)
+        os.utime(path, (2e9, 2e9))
+        return data
+
+    real = pages.read_nowait
+    monkeypatch.setattr(pages, "read_nowait", read)
+    with settled(path).open("rb") as file:
+        wrapper = FileWrapper(file)
+
+        assert wrapper.at_once(len(CONTENT), Policy()) is None
+        assert wrapper.at_once(len(CONTENT), Policy(integrity="fast")) == CONTENT
+
+
+def test_nothing_else_is_had_at_once(path: Path) -> None:
+    count, policy = len(CONTENT), Policy()
+    reader, writer = os.pipe()
+    with settled(path).open("rb") as file, settled(path).open("r+b") as written:
+        begun = FileWrapper(file)
+        next(begun)
+
+        assert begun.at_once(count, policy) is None
+        assert FileWrapper(written).at_once(count, policy) is None
+        assert FileWrapper(io.BytesIO(CONTENT)).at_once(count, policy) is None
+        assert FileWrapper(file).at_once(count + 1, policy) is None
+        with open(reader, "rb") as pipe, open(writer, "wb"):
+            assert FileWrapper(pipe).at_once(count, policy) is None
+    assert FileWrapper(file).at_once(count, policy) is None, "it is closed"
 
 
 def test_after_its_first_chunk_it_is_taken_from_the_beginning_of_that(

@@ -17,7 +17,15 @@ the policy's `integrity`, on the filesystem, and on what the kernel grants:
 
 from __future__ import annotations
 
-from zc_response.guards.holds import COUNT, LEASE, SNAPSHOT, STAT, Hold, read_at_once
+from zc_response.guards.holds import (
+    COUNT,
+    LEASE,
+    SNAPSHOT,
+    STAT,
+    Hold,
+    read_at_once,
+    read_borrowed,
+)
 from zc_response.guards.leases import close_all, lease_or_reason
 
 __all__ = [
@@ -29,4 +37,5 @@ __all__ = [
     "close_all",
     "lease_or_reason",
     "read_at_once",
+    "read_borrowed",
 ]

@@ -13,6 +13,7 @@ lease knows of them, and is refused.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -20,7 +21,7 @@ from typing import Final, Protocol
 from zc_response.errors import ChangedError, FileChangedError
 from zc_response.guards.leases import Lease, State, leases
 from zc_response.guards.snapshots import Snapshot, Stretch
-from zc_response.kernel import files
+from zc_response.kernel import files, pages
 from zc_response.native import new_lock
 from zc_response.policy import Policy
 from zc_response.sources import FileSource, grain_ns
@@ -312,7 +313,28 @@ def read_at_once(
     return found if lease.state is State.HELD else None
 
 
+def read_borrowed(fd: int, offset: int, count: int, integrity: str) -> Bytes | None:
+    """`count` bytes of a file that somebody else has opened, without waiting.
+
+    None if they cannot be had so, or may not be good: there is no lease on a descriptor
+    that others may use, so nothing but its facts speaks for them. May raise OSError.
+    """
+    before = os.fstat(fd)
+    if integrity == "strict" or not stat.S_ISREG(before.st_mode):
+        return None
+    if integrity == "safe" and _is_recent(before.st_mtime_ns):
+        return None
+    data = pages.read_nowait(fd, offset, count)
+    if len(data) != count:
+        return None
+    if integrity == "safe" and _change(before, os.fstat(fd), is_strict=False):
+        return None
+    return data
+
+
 def _lent(source: FileSource) -> Lease | None:
+    if not source.is_kept:  # a lease is not worth taking for one look
+        return None
     try:
         lease = leases.lend(source)
     except FileChangedError:
@@ -325,7 +347,11 @@ def is_young(source: FileSource) -> bool:
 
     A write(2) sets the mtime as it begins.
     """
-    return time.time_ns() - source.facts.mtime_ns < _YOUNG_NS
+    return _is_recent(source.facts.mtime_ns)
+
+
+def _is_recent(mtime_ns: int) -> bool:
+    return time.time_ns() - mtime_ns < _YOUNG_NS
 
 
 _YOUNG_NS: Final = 1_000_000_000

@@ -7,9 +7,9 @@ The life of a lease:
               lets go of it, or is cut off when the break budget ends
     OVER      given back; the writer goes on
 
-A lease is taken when the first transfer of a file begins. When the last has ended it
-stays for a moment, because on a busy file the next is about to begin; a writer who
-comes then waits no longer than the keeper takes to wake up.
+A lease is taken when the first transfer of a file begins. When the last has ended, and
+the file is kept open, it stays for a moment, because on a busy file the next is about
+to begin; a writer who comes then waits no longer than the keeper takes to wake up.
 
 What is done by whom: transfers join and leave, in any thread; a thread of the file's
 filesystem makes the snapshot; the keeper hears of writers, and goes round among those
@@ -189,7 +189,8 @@ class Leases:
         with self._lock:
             lease.users.discard(user)
             lease.used_at = time.monotonic()
-            is_last = lease.state is State.BREAKING and not lease.users
+            is_awaited = lease.state is State.BREAKING or not lease.source.is_kept
+            is_last = is_awaited and not lease.users and lease.state is not State.OVER
             if is_last:
                 self._give_back(lease)
         if is_last:

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import sys
+from functools import cache
 from typing import Final
 
 try:
@@ -57,7 +58,7 @@ Socket = socket.SocketType
 
 
 def duplicate(fd: int) -> Socket:
-    """A socket object of our own on the connection behind a non-blocking `fd`.
+    """A socket object of our own on the connection behind `fd`.
 
     A loop forbids watching the descriptor of its transport but not a duplicate of
     it, and the number of a duplicate cannot be closed, and so not be reused, by
@@ -67,7 +68,7 @@ def duplicate(fd: int) -> Socket:
 
 
 def borrow(fd: int) -> Socket:
-    """A socket object on somebody else's non-blocking `fd`, for a moment.
+    """A socket object on somebody else's `fd`, for a moment.
 
     The number must stay theirs that long, and the object has to be detached after it.
     Family and type are said, not asked for: no call used here depends on them.
@@ -113,6 +114,26 @@ def reset(sock: Socket) -> None:
         _connect(sock.fileno(), bytes(16), 16)  # AF_UNSPEC is 0
 
 
+def limit_wait(sock: Socket, seconds: float) -> None:
+    """Have calls that send on a blocking socket wait for the peer so long at the most.
+
+    SO_SNDTIMEO (socket(7)): then they return what they have sent, or fail with EAGAIN.
+    Each piece of a sendfile(2), which is sixteen pages, may wait anew. 0: no limit.
+    """
+    try:
+        sock.setsockopt(_SOCKET, _SNDTIMEO, _timeval(seconds))
+    except OSError:  # gone; the next call will say so
+        pass
+
+
+@cache
+def _timeval(seconds: float) -> bytes:
+    whole = int(seconds)
+    return struct.pack("@ll", whole, round((seconds - whole) * 1_000_000))
+
+
+_SOCKET: Final = int(socket.SOL_SOCKET)
+_SNDTIMEO: Final = int(getattr(socket, "SO_SNDTIMEO", 21))
 _SIOCOUTQ: Final = 0x5411  # linux/sockios.h; the same as TIOCOUTQ
 
 

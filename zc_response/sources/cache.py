@@ -28,7 +28,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from zc_response.errors import OutOfDescriptorsError
+from zc_response.errors import OutOfDescriptorsError, SourceError
 from zc_response.kernel.mounts import TABLE
 from zc_response.policy import Policy
 from zc_response.sources import places
@@ -108,6 +108,20 @@ class OpenFiles:
             self._keep((path, root), source)
         return source
 
+    def of_descriptor(self, fd: int, path: str) -> FileSource:
+        """A share of the file behind somebody else's descriptor, which stays theirs.
+
+        If it has been opened by a `path` that still names it, it will be kept open.
+        Raises as `FileSource.of_descriptor`.
+        """
+        if path:
+            with contextlib.suppress(SourceError):
+                source = self.open(path)
+                if source.facts.are_of(os.fstat(fd)):
+                    return source
+                source.release()
+        return FileSource.of_descriptor(fd, path)
+
     def _keep(self, key: Key, source: FileSource) -> None:
         limit = min(self._capacity, _descriptor_limit() // _SHARE_OF_LIMIT)
         if limit < 1:
@@ -118,6 +132,7 @@ class OpenFiles:
                 return
             stale = [self._entries.pop(key)] if key in self._entries else []
             self._entries[key] = _Entry(source.retain(), local=local)
+            source.is_kept = True
             while len(self._entries) > limit:
                 stale.append(self._entries.popitem(last=False)[1])
         _release(stale)

@@ -68,7 +68,8 @@ class FileSource:
     descriptor -1: a number that no call can mistake for another file.
 
     `status` is what fstat(2) said when it was opened. `memo` is for what callers work
-    out from the facts, and would work out again. What is done to a descriptor that
+    out from the facts, and would work out again. A source that `is_kept` is one of
+    those that stay open for the next response. What is done to a descriptor that
     `is_borrowed`, such as moving its offset, is done to somebody else's too.
     """
 
@@ -78,6 +79,7 @@ class FileSource:
         "_shares",
         "facts",
         "is_borrowed",
+        "is_kept",
         "memo",
         "path",
         "status",
@@ -88,7 +90,7 @@ class FileSource:
         self._fd = fd
         self._lock = new_lock()
         self._shares = 1
-        self.is_borrowed = False
+        self.is_borrowed = self.is_kept = False
         self.path = path
         self.memo: dict[object, Any] = {}
         try:

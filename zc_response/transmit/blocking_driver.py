@@ -36,23 +36,24 @@ def finish(steps: Generator[Want, None, _T]) -> _T:
 def drive_briefly(job: Job, seconds: float, patience: float) -> bool:
     """Take steps of `job` as long as none has to wait.
 
-    True at the end of them; then it is closed. False if that takes longer than
-    `seconds`, or the client keeps one waiting for longer than `patience`, or one may
-    have to wait for a disk: then somebody else has to go on. If a step raises, the job
-    has been aborted and closed.
+    The socket is a blocking one: to wait inside of a call is cheaper than to be told
+    that it is full and to ask when it no longer is. True at the end of the steps; then
+    the job is closed. False if that takes longer than `seconds`, or the client takes
+    nothing for `patience` seconds, or a step may have to wait for a disk: then somebody
+    else has to go on. If a step raises, the job has been aborted and closed.
     """
     until = time.monotonic() + seconds
+    job.wait_inside(patience)
     try:
         for want in job.steps():
-            if want is Want.WRITABLE:
-                if not _is_writable(own_or_borrow(job), patience):
-                    return False
-            elif want is not Want.TURN or time.monotonic() > until:
+            if want is not Want.TURN or time.monotonic() > until:
+                job.wait_inside(0)
                 return False
     except BaseException:
         job.abort()
         job.close()
         raise
+    job.wait_inside(0)
     job.close()
     return True
 

@@ -32,6 +32,10 @@ class Job(Protocol):
     def steps(self) -> Steps:
         """All of the work."""
 
+    def wait_inside(self, seconds: float) -> None:
+        """Let steps wait for the client, on a blocking socket, but no longer than that
+        at a time; 0: never any more."""
+
     def on_wake(self, wake: Callable[[], object]) -> None:
         """Call `wake`, in any thread, when the steps should be taken without delay."""
 

@@ -68,5 +68,5 @@ def sendfile(line: Line, cursor: Cursor) -> Steps:
         tally.sent += count
         if count == asked and cursor.left:
             if not cold:
-                pace.stepped(time.monotonic() - began)
+                pace.stepped(0 if line.waits else time.monotonic() - began)
             yield Want.TURN

@@ -83,7 +83,8 @@ with BBR; for 1 MiB the calls cost more than they gain."""
 class Line:
     """The outgoing line of one transfer: its socket, its pace, its account.
 
-    `has_references` says that pages of a file have been queued on the socket.
+    `has_references` says that pages of a file have been queued on the socket, `waits`
+    that its calls wait for the client: then their time tells nothing of their size.
     """
 
     __slots__ = (
@@ -94,11 +95,12 @@ class Line:
         "pace",
         "socket",
         "tally",
+        "waits",
     )
 
     def __init__(self, sock: sockets.Socket, policy: Policy, tally: Tally) -> None:
         self.socket = sock  # another one of the same connection after a long wait
-        self.has_references = False
+        self.has_references = self.waits = False
         self.tally = tally
         self.pace = Pace(policy.step_bytes, policy.unsent_bytes, policy.unsent_max)
         self.cold_bytes = min(policy.cold_bytes, policy.step_bytes)

@@ -200,6 +200,14 @@ class Transfer:
         """Have a step taken, which finds out that it is over."""
         self._wake()
 
+    def wait_inside(self, seconds: float) -> None:
+        """Let steps wait for the client, but no longer than that at a time.
+
+        The socket has to be a blocking one; with 0 they never wait any more.
+        """
+        self._line.waits = seconds > 0
+        sockets.limit_wait(self._line.socket, seconds)
+
     def on_wake(self, wake: Callable[[], object]) -> None:
         """Call `wake`, in any thread, when a step has to be taken without delay."""
         self._wake = wake

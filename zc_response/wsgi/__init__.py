@@ -17,9 +17,15 @@ Nothing here knows a server: a server's integration hands over a `Connection`.
 from __future__ import annotations
 
 from zc_response.wsgi.bodies import FileWrapper, SegmentsBody, ZeroCopyBody, real_file
-from zc_response.wsgi.connections import Connection, Environ, StartResponse, WsgiApp
+from zc_response.wsgi.connections import (
+    Connection,
+    Environ,
+    HeaderFields,
+    StartResponse,
+    WsgiApp,
+)
 from zc_response.wsgi.copying import read_segments
-from zc_response.wsgi.exchange import EXCHANGE
+from zc_response.wsgi.exchange import EXCHANGE, Exchange
 from zc_response.wsgi.middleware import ZeroCopyMiddleware
 
 __all__ = [
@@ -27,6 +33,7 @@ __all__ = [
     "ZeroCopyMiddleware",
     # For the integrations of frameworks
     "EXCHANGE",
+    "Exchange",
     "FileWrapper",
     "SegmentsBody",
     "ZeroCopyBody",
@@ -35,6 +42,7 @@ __all__ = [
     # For the integrations of servers
     "Connection",
     "Environ",
+    "HeaderFields",
     "StartResponse",
     "WsgiApp",
 ]  # fmt: skip

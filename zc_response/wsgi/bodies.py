@@ -15,8 +15,11 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from zc_response.errors import SourceError, StartsAnewError
+from zc_response.guards import read_borrowed
 from zc_response.planning import Segment, Slice
-from zc_response.sources import FileSource
+from zc_response.policy import Policy
+from zc_response.sources import FileSource, open_files
+from zc_response.transmit import gather_at_once
 
 
 class FirstChunk(bytes):
@@ -38,13 +41,20 @@ class ZeroCopyBody:
     def __iter__(self) -> Iterator[bytes]:
         raise NotImplementedError
 
-    def take(self, count: int | None) -> Sequence[Segment] | None:
+    def take(self, count: int | None, policy: Policy) -> Sequence[Segment] | None:
         """The next `count` bytes of it as segments (None: all that are left).
 
         None if it has to be iterated. Else it is at its end now, and the sources are
         open until it is closed.
         """
         raise NotImplementedError
+
+    def at_once(self, count: int, policy: Policy) -> bytes | bytearray | None:
+        """All of it, which are `count` bytes, if they are good and in memory.
+
+        Nothing has happened to it then, either way.
+        """
+        return None
 
     def close(self) -> None:
         """Give back what it holds (PEP 3333)."""
@@ -101,7 +111,7 @@ class FileWrapper(ZeroCopyBody):
         except OSError:  # a pipe
             return -2
 
-    def take(self, count: int | None) -> Sequence[Segment] | None:
+    def take(self, count: int | None, policy: Policy) -> Sequence[Segment] | None:
         """See `ZeroCopyBody`."""
         file = real_file(self._file)
         if file is None or self._start == -2 or self._is_over:
@@ -110,7 +120,7 @@ class FileWrapper(ZeroCopyBody):
             if file.writable():
                 file.flush()
             start = self._start if self._start >= 0 else file.tell()
-            source = FileSource.of_descriptor(file.fileno(), _name(file))
+            source = open_files(policy).of_descriptor(file.fileno(), self._path())
         except (OSError, ValueError, SourceError):
             return None
         rest = max(source.facts.size - start, 0)
@@ -121,6 +131,22 @@ class FileWrapper(ZeroCopyBody):
         self._source = source
         self._is_over = True
         return [Slice(source, start, count)] if count else []
+
+    def _path(self) -> str:
+        """By which the file has been opened; one that soon goes away counts as none."""
+        name = getattr(self._file, "name", "")
+        is_brief = isinstance(self._file, tempfile._TemporaryFileWrapper)
+        return name if isinstance(name, str) and not is_brief else ""
+
+    def at_once(self, count: int, policy: Policy) -> bytes | bytearray | None:
+        """See `ZeroCopyBody`."""
+        file = real_file(self._file)
+        if file is None or self._start != -1 or file.writable():
+            return None
+        try:
+            return read_borrowed(file.fileno(), file.tell(), count, policy.integrity)
+        except (OSError, ValueError):
+            return None
 
     def seekable(self) -> bool:
         """True if the file can be sought."""
@@ -183,11 +209,6 @@ def _reads_as(file: object, kind: Any) -> bool:
     )
 
 
-def _name(file: Any) -> str:
-    name = getattr(file, "name", "")
-    return name if isinstance(name, str) else f"<descriptor {file.fileno()}>"
-
-
 class SegmentsBody(ZeroCopyBody):
     """A body that has been planned: what `read` makes of the segments, or they."""
 
@@ -218,7 +239,7 @@ class SegmentsBody(ZeroCopyBody):
         is_first, self._is_first = self._is_first, False
         return FirstChunk.of(self, data) if is_first else data
 
-    def take(self, count: int | None) -> Sequence[Segment] | None:
+    def take(self, count: int | None, policy: Policy) -> Sequence[Segment] | None:
         """See `ZeroCopyBody`."""
         if count is not None and count != sum(map(len, self._segments)):
             return None
@@ -227,6 +248,12 @@ class SegmentsBody(ZeroCopyBody):
             with suppress(StartsAnewError):
                 self._chunks.throw(StartsAnewError())
         return self._segments
+
+    def at_once(self, count: int, policy: Policy) -> bytes | bytearray | None:
+        """See `ZeroCopyBody`."""
+        if self._chunks is not None or count != sum(map(len, self._segments)):
+            return None
+        return gather_at_once(self._segments, policy)
 
     def close(self) -> None:
         """Give the sources back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -11,6 +12,7 @@ from zc_response.report import Tally
 from zc_response.transmit import Access, Transfer
 
 Environ = dict[str, Any]
+HeaderFields = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
@@ -21,6 +23,12 @@ class Connection(Protocol):
     @property
     def start_response(self) -> StartResponse:
         """What the application gets for it."""
+
+    def expect(self, fields: HeaderFields, memo: dict[object, Any]) -> None:
+        """Header fields that are likely to come now, and have often come before.
+
+        `memo` is for what the server makes of them; it belongs to these fields.
+        """
 
     @property
     def obstacle(self) -> str:
@@ -49,7 +57,7 @@ class Connection(Protocol):
         empty chunk.
         """
 
-    def send_together(self, body: bytes) -> bool:
+    def send_together(self, body: bytes | bytearray) -> bool:
         """Send a whole body in one write with its header; False if it cannot be done.
 
         Raises as the server's own sending does.
@@ -124,6 +132,7 @@ def _is_called_by(server: str, caller: FrameType | None) -> bool:
     return False
 
 
+@cache
 def _connector(integration: str) -> Connect:
     import importlib
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from zc_response.planning import Segment
 from zc_response.policy import Policy
-from zc_response.report import Tally
+from zc_response.report import Tally, is_wanted
 from zc_response.transmit import Access, Body, Strategy, Transfer, choose
 from zc_response.wsgi.bodies import FileWrapper, FirstChunk, ZeroCopyBody
-from zc_response.wsgi.connections import Connection
+from zc_response.wsgi.connections import Connection, HeaderFields
 from zc_response.wsgi.copying import copy_body, path_of
 
 EXCHANGE: Final = "zc_response.exchange"
@@ -33,6 +33,10 @@ class Exchange:
         """
         return body if isinstance(body, list | tuple) else _Sending(self, body)
 
+    def expect(self, fields: HeaderFields, memo: dict[object, Any]) -> None:
+        """See `Connection`."""
+        self._connection.expect(fields, memo)
+
     # What a body asks for, as it is iterated -----------------------------------------
 
     def segments_of(self, body: object) -> Sequence[Segment] | None:
@@ -44,7 +48,7 @@ class Exchange:
             return None
         if self._connection.is_bodiless:  # not to be read for nothing
             return ()
-        return body.take(self._connection.content_length)
+        return body.take(self._connection.content_length, self.policy)
 
     def segments_behind(self, first: bytes) -> Sequence[Segment] | None:
         """The same for the body of a first chunk that has come through unchanged."""
@@ -56,6 +60,26 @@ class Exchange:
         """A chunk that the server sends by itself."""
         self._connection.passed(len(chunk))
         return chunk
+
+    def send_at_once(self, body: object) -> bool:
+        """Send a small body of ours in one write, if nothing speaks against that.
+
+        Such as somebody who wants a report of it, or a disk that has to be asked.
+        """
+        connection, policy = self._connection, self.policy
+        count = connection.content_length
+        if (
+            not isinstance(body, ZeroCopyBody)
+            or not count
+            or count > policy.small_bytes
+            or policy.max_rate
+            or not policy.zero_copy
+            or connection.is_bodiless
+            or is_wanted()
+        ):
+            return False
+        data = body.at_once(count, policy)
+        return data is not None and connection.send_together(data)
 
     def deliver(
         self, segments: Sequence[Segment], others: Iterator[bytes]
@@ -155,6 +179,8 @@ class _Sending:
 
     def __iter__(self) -> Iterator[bytes]:
         exchange = self._exchange
+        if exchange.send_at_once(self._body):
+            return
         segments = exchange.segments_of(self._body)
         if segments is not None:
             yield from exchange.deliver(segments, iter(()))
