@@ -81,13 +81,18 @@ class Lane:
         with self._lock:
             self._idle += 1
         work: Work | None = None
-        with suppress(Empty):
+        is_late = False
+        try:
             work = self._queue.get(timeout=IDLE_SECONDS)
+        except Empty:
+            is_late = True
         with self._lock:
             self._idle -= 1
-            if work is None:
-                with suppress(Empty):  # it may have come in this very moment
-                    work = self._queue.get_nowait()
+            if is_late or self._unclaimed:
+                # It came in this very moment, or behind a None that was left over.
+                while work is None and not self._queue.empty():
+                    with suppress(Empty):
+                        work = self._queue.get_nowait()
             if work is not None:
                 self._unclaimed -= 1
             return work
