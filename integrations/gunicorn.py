@@ -211,7 +211,6 @@ class _ResponseConnection:
     def __init__(self, response: Any) -> None:
         self._response = response
         self._mine: socket.socket | None = None
-        self._is_last = False
         self._known: HeaderFields | None = None
         self._memo: dict[object, Any] | None = None
 
@@ -226,10 +225,13 @@ class _ResponseConnection:
         """gunicorn's own: the Response remembers what is said.
 
         What it makes of header fields that are said again is kept for the next time.
+        Fields that are taken back (PEP 3333, `exc_info`) it would keep: they go here.
         """
         response = self._response
         if headers != self._known or exc_info or response.status is not None:
             self._memo = None
+            if exc_info and not response.headers_sent:
+                response.headers, response.response_length = [], None
             return response.start_response(status, headers, exc_info)
         assert self._memo is not None
         key = (status, response.req.method, response.req.version)
@@ -327,18 +329,17 @@ class _ResponseConnection:
     def passed(self, count: int) -> None:
         """The Response counts by itself."""
 
-    def frame(self, count: int, is_last: bool) -> tuple[bytes, bytes]:
+    def frame(self, count: int) -> tuple[bytes, bytes]:
         """Enter `count` body bytes into the Response's books.
 
-        Those of the last chunk, too: what follows it may be somebody else's to send.
+        With the last chunk: who carries the transfer may be somebody else by then.
         """
-        response, self._is_last = self._response, is_last
+        response = self._response
         response.sent += count
         if not response.chunked:
             return b"", b""
-        if is_last:
-            response.chunked, response.response_length = False, count
-        return b"%X\r\n" % count, b"\r\n0\r\n\r\n" if is_last else b"\r\n"
+        response.chunked, response.response_length = False, count
+        return b"%X\r\n" % count, b"\r\n0\r\n\r\n"
 
     def access(self) -> Access:
         """The connection's socket, if it may be written to."""
@@ -386,10 +387,9 @@ class _ResponseConnection:
 
     def _go_on(self, transfer: Transfer, tally: Tally, most: int) -> None:
         """Hand a transfer over if that can be done; else carry it out here."""
-        leave = partial(self._leave, _worker) if _worker is not None else None
-        if leave is None or not self._is_last:
-            is_taken = False
-        else:
+        is_taken = False
+        if _worker is not None:
+            leave = partial(self._leave, _worker)
             is_taken = handed_over.take(transfer, tally, leave, most)
         if not is_taken:
             drive_here(transfer, self.beat)

@@ -94,7 +94,7 @@ class _HandlerConnection:
         """The server does not count."""
         self.sent += count
 
-    def frame(self, count: int, is_last: bool) -> tuple[bytes, bytes]:
+    def frame(self, count: int) -> tuple[bytes, bytes]:
         """There is nothing around a body that has a length, or ends the connection."""
         self.sent += count
         return b"", b""

@@ -553,6 +553,18 @@ def test_a_file_that_is_as_it_was_is_read_in_one_go(
     assert read_at_once(source, integrity, lambda: None) is None
 
 
+def test_no_lease_is_taken_for_one_look_at_a_file_that_is_not_kept_open(
+    source: FileSource,
+) -> None:
+    source.is_kept = False
+    os.utime(source.path, (1e9, 1e9))
+    with FileSource.open(source.path) as settled:
+        assert read_at_once(settled, "safe", reading(settled)) == CONTENT[:10]
+        assert read_at_once(settled, "strict", reading(settled)) is None
+    assert read_at_once(source, "safe", reading(source)) is None, "it is young"
+    assert len(leases) == 0
+
+
 def test_what_is_written_in_that_moment_is_not_good(source: FileSource) -> None:
     change = reading(source, lambda: overwrite(source.path))
     assert read_at_once(source, "safe", change) is None

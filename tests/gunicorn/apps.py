@@ -372,6 +372,17 @@ def inverted_later(
     yield from invert(body)
 
 
+@view
+def doubled_later(
+    environ: Environ, start_response: StartResponse, path: Path
+) -> Iterator[bytes]:
+    """A generator that leaves the first chunk alone, and doubles all others."""
+    body = iter(unsized(environ, start_response, path))
+    yield next(body)
+    for chunk in body:
+        yield chunk * 2
+
+
 def invert(body: Iterable[bytes]) -> Iterator[bytes]:
     table = bytes(255 - byte for byte in range(256))
     for chunk in body:
@@ -409,6 +420,15 @@ def mapping(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return map(bytes.translate, body, repeat(table))
 
 
+@view
+def rewritten(
+    environ: Environ, start_response: StartResponse, path: Path
+) -> Iterable[bytes]:
+    """By Flask; the file changes after the answer has been made of it."""
+    environ["PATH_INFO"] = f"/rewritten/{path.name}"
+    return flask_app(environ, start_response)
+
+
 by_hand: WsgiApp = ZeroCopyMiddleware(app)
 """The middleware put around the application by hand."""
 
@@ -422,6 +442,12 @@ def _make_flask_app() -> Flask:
     @made.get("/<name>")
     def send(name: str) -> FlaskResponse:
         return flask.send_from_directory(FILES, name)
+
+    @made.get("/rewritten/<name>")
+    def rewritten(name: str) -> FlaskResponse:
+        response = send(name)
+        (FILES / name).write_bytes(b"rewritten")
+        return response
 
     return made
 

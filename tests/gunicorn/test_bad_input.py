@@ -59,6 +59,21 @@ def test_a_body_that_raises_before_it_begins_is_a_500(server: Gunicorn) -> None:
     assert quick(server) == b"quick"
 
 
+@pytest.mark.parametrize("size", [1000, 1_000_000], ids=["small", "large"])
+def test_a_file_that_changes_before_its_first_byte_is_a_503(
+    server: Gunicorn, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(size))
+    file = server.file(tmp_path / "file")
+    with server.client() as client:
+        answer = client.get(f"/rewritten/{file.name}")
+
+    assert (answer.status, answer.complete, answer.body) == (503, True, b"")
+    assert answer.headers["retry-after"] == "1"
+    assert "etag" not in answer.headers
+    assert quick(server) == b"quick"
+
+
 @pytest.mark.parametrize(
     "request_line",
     [

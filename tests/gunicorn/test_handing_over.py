@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -385,3 +386,39 @@ def test_a_worker_that_is_killed_takes_only_its_own_connections_along(
         eventually(lambda: server.log.count("is loaded") == 2, "a new worker")
         with server.client() as client:
             assert client.get(f"/sized/{server.file(CONTENT).name}").body == CONTENT
+
+
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+def test_a_unix_socket_and_a_preloaded_application_make_no_difference(
+    start: Start, big: Path, tmp_path: Path, worker: str
+) -> None:
+    address = str(tmp_path / "socket")
+    with start(worker=worker, bind=f"unix:{address}", preload_app=True) as server:
+        file = server.file(big)
+        eventually(lambda: os.path.exists(address), "the socket")
+        with over_unix(address, f"/sized/{file.name}") as slow:
+            slow.recv(1, socket.MSG_PEEK)
+            with over_unix(address, "/quick/") as client:
+                assert everything(client).endswith(b"\r\n\r\nquick")
+            head, _, body = everything(slow).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert body == big.read_bytes()
+    assert server.report(file)["strategy"] == "sendfile"
+
+
+@contextlib.contextmanager
+def over_unix(address: str, path: str) -> Iterator[socket.socket]:
+    """A connection on which a request has been sent, the only one."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(address)
+        request = f"GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+        client.sendall(request.encode())
+        yield client
+
+
+def everything(client: socket.socket) -> bytes:
+    chunks = []
+    while chunk := client.recv(1 << 20):
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -38,6 +38,7 @@ def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
 def open_file(path: Path, content: bytes = CONTENT) -> Iterator[FileSource]:
     path.write_bytes(content)
     with FileSource.open(path) as source:
+        source.is_kept = True  # as that of most responses
         yield source
 
 

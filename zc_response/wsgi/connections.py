@@ -66,11 +66,8 @@ class Connection(Protocol):
     def passed(self, count: int) -> None:
         """Tell that the server is given `count` body bytes, to send by itself."""
 
-    def frame(self, count: int, is_last: bool) -> tuple[bytes, bytes]:
-        """Tell the server of `count` body bytes; return what goes around them.
-
-        `is_last` tells that no others follow.
-        """
+    def frame(self, count: int) -> tuple[bytes, bytes]:
+        """Tell the server of a body of `count` bytes; return what goes around it."""
 
     def access(self) -> Access:
         """The socket."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from zc_response.errors import FileChangedError
 from zc_response.planning import Segment
 from zc_response.policy import Policy
 from zc_response.report import Tally, is_wanted
@@ -51,8 +53,14 @@ class Exchange:
         return body.take(self._connection.content_length, self.policy)
 
     def segments_behind(self, first: bytes) -> Sequence[Segment] | None:
-        """The same for the body of a first chunk that has come through unchanged."""
+        """The same for the body of a first chunk that has come through unchanged.
+
+        Whoever changes the length of what comes after it has to take back the promise
+        of a length: so without one, nothing is sure.
+        """
         if not isinstance(first, FirstChunk) or not self.policy.zero_copy:
+            return None
+        if self._connection.content_length is None:
             return None
         return self.segments_of(first.body)
 
@@ -86,20 +94,19 @@ class Exchange:
     ) -> Iterator[bytes]:
         """Send segments; what the server has to send itself is yielded.
 
-        So is what `others` has, which is usually nothing.
+        They are the whole body. So `others`, which had the first of its chunks, is only
+        iterated to its end because there may be more to it than chunks.
         """
         connection, policy = self._connection, self.policy
         if connection.is_bodiless:
             return
         count = sum(map(len, segments))
         path = path_of(segments)
-        body = Body(segments, policy)
         try:
-            # If there is a Content-Length, these are all its bytes.
-            more = None if connection.content_length is not None else next(others, None)
-        except BaseException:
-            body.close()
-            raise
+            body = Body(segments, policy)
+        except FileChangedError:  # nothing has been sent
+            connection.start_response(*_CHANGED, sys.exc_info())
+            return
         access = connection.access()
         strategy, reason = choose(access, policy, is_firm=body.is_firm)
         is_small = count <= policy.small_bytes
@@ -114,7 +121,7 @@ class Exchange:
         )
         if access.fileno is None or is_small:
             try:
-                is_all = more is None and connection.content_length == count
+                is_all = connection.content_length == count
                 for data in copy_body(body, tally, policy, connection.beat):
                     is_whole = is_all and len(data) == count
                     if not (is_whole and connection.send_together(data)):
@@ -123,21 +130,17 @@ class Exchange:
                 connection.abort()
                 raise
         else:
-            yield from self._transmit(body, access, tally, is_last=more is None)
-        if more is not None:
-            yield self.passing(more)
+            yield from self._transmit(body, access, tally)
         yield from map(self.passing, others)
 
-    def _transmit(
-        self, body: Body, access: Access, tally: Tally, *, is_last: bool
-    ) -> Iterator[bytes]:
+    def _transmit(self, body: Body, access: Access, tally: Tally) -> Iterator[bytes]:
         connection, policy = self._connection, self.policy
         transfer = Transfer(body, access, policy, tally)
         try:
             head = connection.head()
             if head is None:
                 yield b""
-            before, transfer.tail = connection.frame(tally.promised, is_last)
+            before, transfer.tail = connection.frame(tally.promised)
             transfer.head = (head or b"") + before
         except BaseException:
             transfer.close()
@@ -151,6 +154,13 @@ class Exchange:
         if promised is None or connection.is_bodiless or connection.sent >= promised:
             return
         connection.abort()
+
+
+_CHANGED: Final = (
+    "503 Service Unavailable",
+    [("Content-Length", "0"), ("Retry-After", "1")],
+)
+"""When the header fields speak of a file that is another by now."""
 
 
 class Wrapper:
