@@ -135,8 +135,10 @@ class Wrapper:
     A server may ask whether a body is an instance of it: what it gets never is.
     """
 
-    def __call__(self, filelike: Any, block_size: int = 8192) -> FileWrapper:
-        """An iterable over what is left of the file."""
+    def __call__(self, filelike: Any, block_size: int = 8192) -> ZeroCopyBody:
+        """An iterable over what is left of the file, which may be a body already."""
+        if isinstance(filelike, ZeroCopyBody):
+            return filelike
         return FileWrapper(filelike, block_size)
 
     def __instancecheck__(self, instance: object) -> bool:
