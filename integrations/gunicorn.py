@@ -169,9 +169,13 @@ _worker: _Worker | None = None
 def connect_wsgi(environ: Environ, start_response: StartResponse) -> Connection | None:
     """The connection behind a request, if it is one of gunicorn's WSGI workers."""
     response = getattr(start_response, "__self__", None)
-    if any(not hasattr(response, need) for need in _NEEDS):
-        return None
-    return _ResponseConnection(response)
+    if type(response) not in _known:
+        _known[type(response)] = all(hasattr(response, need) for need in _NEEDS)
+    return _ResponseConnection(response) if _known[type(response)] else None
+
+
+_known: Final[dict[type, bool]] = {}
+"""Whether what is behind `start_response` is a Response that we can use, by class."""
 
 
 _NEEDS: Final = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -122,8 +123,7 @@ class Prepared:
         made, fields = self._plan(request, source)
         if made.status != self.status_code:
             self.status_code, self._reason_phrase = made.status, None
-        self.headers = ResponseHeaders({})
-        self.headers._store.update(fields)
+        self.headers._store = dict(fields)
         self._install(made, getattr(request, "environ", None))
 
     def _is_plain(self, source: FileSource) -> bool:
@@ -139,7 +139,7 @@ class Prepared:
 
         One without conditions is made once a file.
         """
-        settings, headers = self._settings, tuple(self.headers.items())
+        settings, headers = self._settings, tuple(self.headers._store.values())
         conditions, key = _conditions(request), None
         if not conditions and is_settled(source.facts.mtime_ns):
             key = (request.method, headers, settings.etag, settings.max_parts)
@@ -235,27 +235,54 @@ class FileResponse(Prepared, django.http.FileResponse):
     Raises ValueError for a file that is closed, or opened in text mode.
     """
 
+    as_attachment: bool
     filename: str
+    _no_explicit_content_type: bool
 
     def _set_streaming_content(self, value: Any) -> None:
         self._source = None
-        require_binary(value)
-        super()._set_streaming_content(value)
-        if self.file_to_stream is not None:
+        if hasattr(value, "read"):
             self.take_up(value)
+            if self._source is None:
+                require_binary(value)
+        super()._set_streaming_content(value)
 
     def set_headers(self, filelike: Any) -> None:
         """Set Content-Length, Content-Type and Content-Disposition, as Django does.
 
         What no header field can hold is taken from the file's name.
         """
-        given, name = self.filename, self.filename or getattr(filelike, "name", "")
-        if isinstance(name, str) and not (name.isascii() and name.isprintable()):
-            self.filename = plain_name(name)
-        try:
-            super().set_headers(filelike)
-        finally:
-            self.filename = given
+        name = getattr(filelike, "name", "")
+        name = self.filename or (name if isinstance(name, str) else "")
+        if self._source is not None:
+            guess = self._no_explicit_content_type
+            self.headers._store.update(_fields(name, self.as_attachment, guess))
+            self.headers["Content-Length"] = str(self._source.facts.size)
+            return
+        given, self.filename = self.filename, _plain(name)
+        super().set_headers(filelike)
+        self.filename = given
+
+
+def _plain(name: str) -> str:
+    """The name that a response speaks of, without what no header field can hold."""
+    name = os.path.basename(name)
+    if name.isascii() and name.isprintable():
+        return name
+    return plain_name(name) or "_"
+
+
+@lru_cache(maxsize=1024)
+def _fields(name: str, as_attachment: bool, guess: bool) -> dict[str, tuple[str, str]]:
+    """What Django's own response says of a file of that name, as Django keeps it."""
+    name = _plain(name)
+    own = django.http.FileResponse(as_attachment=as_attachment, filename=name)
+    own._no_explicit_content_type = guess
+    own.headers = ResponseHeaders({})
+    own.set_headers(io.BytesIO())
+    del own.headers["Content-Length"]
+    fields: dict[str, tuple[str, str]] = own.headers._store
+    return fields
 
 
 # Stock responses -------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
+from functools import cache
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -124,8 +126,8 @@ def _is_called_by(server: str, caller: FrameType | None) -> bool:
     return False
 
 
+@cache
 def _connector(integration: str) -> Connect:
-    import importlib
 
     connect: Connect = importlib.import_module(integration).connect_wsgi
     return connect

@@ -7,8 +7,15 @@ from typing import Any, Final
 
 from zc_response.planning import Segment
 from zc_response.policy import Policy
-from zc_response.report import Tally
-from zc_response.transmit import Access, Body, Strategy, Transfer, choose
+from zc_response.report import Tally, is_wanted
+from zc_response.transmit import (
+    Access,
+    Body,
+    Strategy,
+    Transfer,
+    choose,
+    gather_at_once,
+)
 from zc_response.wsgi.bodies import FileWrapper, FirstChunk, ZeroCopyBody
 from zc_response.wsgi.connections import Connection
 from zc_response.wsgi.copying import copy_body, path_of
@@ -68,6 +75,9 @@ class Exchange:
         if connection.is_bodiless:
             return
         count = sum(map(len, segments))
+        if self._is_sent_at_once(segments, count):
+            yield from map(self.passing, others)
+            return
         path = path_of(segments)
         body = Body(segments, policy)
         try:
@@ -103,6 +113,23 @@ class Exchange:
         if more is not None:
             yield self.passing(more)
         yield from map(self.passing, others)
+
+    def _is_sent_at_once(self, segments: Sequence[Segment], count: int) -> bool:
+        """Send a small body that is in memory; False if there is more to it.
+
+        Nobody waits for a report of it, so that there is no need for an account.
+        """
+        connection, policy = self._connection, self.policy
+        if not 0 < count <= policy.small_bytes or connection.content_length != count:
+            return False
+        if is_wanted():
+            return False
+        data = gather_at_once(segments, policy)
+        try:
+            return data is not None and connection.send_together(bytes(data))
+        except Exception:
+            connection.abort()
+            raise
 
     def _transmit(
         self, body: Body, access: Access, tally: Tally, *, is_last: bool
