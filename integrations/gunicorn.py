@@ -176,10 +176,12 @@ def connect_wsgi(environ: Environ, start_response: StartResponse) -> Connection 
     """The connection behind a request, if it is one of gunicorn's WSGI workers."""
     response = getattr(start_response, "__self__", None)
     if type(response) not in _known:
-        if any(not hasattr(response, need) for need in _NEEDS):
-            return None
-        _known.add(type(response))
-    return _ResponseConnection(response)
+        _known[type(response)] = all(hasattr(response, need) for need in _NEEDS)
+    return _ResponseConnection(response) if _known[type(response)] else None
+
+
+_known: Final[dict[type, bool]] = {}
+"""Whether what is behind `start_response` is a Response that we can use, by class."""
 
 
 _NEEDS: Final = (
@@ -195,9 +197,6 @@ _NEEDS: Final = (
     "sock",
     "status",
 )
-
-_known: Final[set[type]] = set()
-"""Types of responses that have all that is needed."""
 
 BRIEF_SECONDS: Final = 0.05
 """How long a worker sends by itself."""

@@ -65,6 +65,15 @@ def test_every_worker_is_measured_with_every_view(tmp_path: Path) -> None:
 
 
 @linux
+def test_django_is_measured_on_every_server(tmp_path: Path) -> None:
+    names = [name for name in CANDIDATES if name.startswith("django-")]
+    assert len(names) == 12
+    options = ("--sizes=1MiB", "--seconds=0.05", f"--candidates={','.join(names)}")
+    made = measure(tmp_path, "throughput", *options, "--rounds=1")
+    assert made["failures"] == []
+
+
+@linux
 def test_clients_that_read_at_last_are_compared(tmp_path: Path) -> None:
     options = ("--stalled=6", "--read=3", "--size=16MiB", "--seconds=0.2")
     made = values(measure(tmp_path, "stalled", *options, "--candidates=sync-setting"))

@@ -16,7 +16,7 @@ import zc_response
 
 PACKAGE = Path(zc_response.__file__).parent
 CHECKOUT = Path(__file__).parents[2]
-INTEGRATIONS = sorted((PACKAGE / "integrations").glob("*.py"))
+INTEGRATIONS = sorted((PACKAGE / "integrations").rglob("*.py"))
 
 # The names that integrations build on, as others who write one would.
 PUBLIC = {

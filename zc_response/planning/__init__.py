@@ -16,7 +16,7 @@ representation, which status, which header fields, which bytes (RFC 9110)?
 
 from __future__ import annotations
 
-from zc_response.planning.disposition import content_disposition
+from zc_response.planning.disposition import content_disposition, plain_name
 from zc_response.planning.plan import Headers, Plan, Representation, Segment, Slice
 from zc_response.planning.planner import plan
 from zc_response.planning.validators import (
@@ -56,4 +56,5 @@ __all__ = [
     "vary_on_encoding",
     # A name for the file saved
     "content_disposition",
+    "plain_name",
 ]  # fmt: skip

@@ -37,7 +37,7 @@ def content_disposition(disposition_type: str, filename: str) -> str:
     """
     if not _TOKEN.fullmatch(disposition_type):
         raise ValueError(f"not a disposition type: {disposition_type!r}")
-    name = filename.translate(_CLEAN)
+    name = plain_name(filename)
     if not name:
         return disposition_type
     fallback = _UNQUOTABLE.sub("_", name)
@@ -45,3 +45,8 @@ def content_disposition(disposition_type: str, filename: str) -> str:
     if fallback != name:
         value += f"; filename*=UTF-8''{quote(name, safe=_ATTR_CHARS)}"
     return value
+
+
+def plain_name(filename: str) -> str:
+    """Return the name without what no header field or file system can hold."""
+    return filename.translate(_CLEAN)

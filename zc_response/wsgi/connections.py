@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from functools import cache
 from types import FrameType
@@ -131,7 +132,6 @@ def _is_called_by(server: str, caller: FrameType | None) -> bool:
 
 @cache
 def _connector(integration: str) -> Connect:
-    import importlib
 
     connect: Connect = importlib.import_module(integration).connect_wsgi
     return connect

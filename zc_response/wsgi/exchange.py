@@ -87,7 +87,11 @@ class Exchange:
         ):
             return False
         data = body.at_once(count, policy)
-        return data is not None and connection.send_together(data)
+        try:
+            return data is not None and connection.send_together(data)
+        except Exception:
+            connection.abort()
+            raise
 
     def deliver(
         self, segments: Sequence[Segment], others: Iterator[bytes]
@@ -169,8 +173,10 @@ class Wrapper:
     A server may ask whether a body is an instance of it: what it gets never is.
     """
 
-    def __call__(self, filelike: Any, block_size: int = 8192) -> FileWrapper:
-        """An iterable over what is left of the file."""
+    def __call__(self, filelike: Any, block_size: int = 8192) -> ZeroCopyBody:
+        """An iterable over what is left of the file, which may be a body already."""
+        if isinstance(filelike, ZeroCopyBody):
+            return filelike
         return FileWrapper(filelike, block_size)
 
     def __instancecheck__(self, instance: object) -> bool:

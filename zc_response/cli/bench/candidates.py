@@ -9,6 +9,7 @@ from typing import Final
 from zc_response.cli.bench.errors import BenchmarkError, MissingError
 from zc_response.cli.bench.files import LARGEST_IN_MEMORY
 from zc_response.cli.bench.servers import (
+    DJANGO_APPS,
     Granian,
     Gunicorn,
     Nginx,
@@ -39,37 +40,61 @@ def ours(*, http: str = PROTOCOL, loop: str = "uvloop", **settings: str) -> Uvic
     return Uvicorn(factory="response", http=http, loop=loop, environment=settings)
 
 
-def under_gunicorn(worker: str, stock: str, ours: str) -> Iterator[Candidate]:
+def under_gunicorn(
+    worker: str, stock: str, ours: str, *, prefix: str = "", apps: str = ""
+) -> Iterator[Candidate]:
     """A framework's own view and ours, under one of gunicorn's workers."""
+
+    def software(factory: str, *, has_setting: bool = False) -> Gunicorn:
+        return Gunicorn(
+            worker=worker, factory=factory, has_setting=has_setting, apps=apps
+        )
+
     ways = {
-        "stock": (stock, Gunicorn(worker=worker, factory="stock"), None),
+        "stock": (stock, software("stock"), None),
         "setting": (
             f"{stock}, one setting of gunicorn's",
-            Gunicorn(worker=worker, factory="stock", has_setting=True),
+            software("stock", has_setting=True),
             None,
         ),
         "response": (
             f"{ours}, and that setting",
-            Gunicorn(worker=worker, factory="response", has_setting=True),
+            software("response", has_setting=True),
             None,
         ),
-        "in-memory": (
-            "bytes in memory",
-            Gunicorn(worker=worker, factory="in_memory"),
-            LARGEST_IN_MEMORY,
-        ),
+        "in-memory": ("bytes in memory", software("in_memory"), LARGEST_IN_MEMORY),
     }
-    for name, (title, software, largest) in ways.items():
+    for name, (title, server, largest) in ways.items():
         yield Candidate(
-            name=f"{worker}-{name}",
+            name=f"{prefix}{worker}-{name}",
             title=f"{worker}: {title}",
-            software=software,
+            software=server,
             largest=largest,
         )
 
 
 _FLASK: Final = ("Flask's send_file", "our send_file")
 _STARLETTE: Final = ("Starlette's FileResponse", "our FileResponse")
+_DJANGO: Final = ("Django's FileResponse", "our FileResponse for Django")
+
+
+def django_on_uvicorn() -> Iterator[Candidate]:
+    """Django's own view and ours, under uvicorn."""
+    stock, ours = _DJANGO
+    for name, title, largest in (
+        ("stock", stock, None),
+        ("middleware", f"{stock}, our middleware and handler", None),
+        ("response", f"{ours}, and our handler", None),
+        ("in-memory", "bytes in memory", LARGEST_IN_MEMORY),
+    ):
+        factory = f"asgi_{name.replace('-', '_')}"
+        yield Candidate(
+            name=f"django-{name}",
+            title=f"uvicorn: {title}",
+            software=Uvicorn(factory=factory, apps=DJANGO_APPS),
+            largest=largest,
+        )
+
 
 CANDIDATES: Final = {
     candidate.name: candidate
@@ -151,6 +176,9 @@ CANDIDATES: Final = {
         *under_gunicorn("gevent", *_FLASK),
         *under_gunicorn("asgi", *_STARLETTE),
         *under_gunicorn("uvicorn-worker", *_STARLETTE),
+        *under_gunicorn("sync", *_DJANGO, prefix="django-", apps=DJANGO_APPS),
+        *under_gunicorn("gthread", *_DJANGO, prefix="django-", apps=DJANGO_APPS),
+        *django_on_uvicorn(),
     )
 }
 

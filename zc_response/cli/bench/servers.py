@@ -28,6 +28,7 @@ from zc_response.cli.bench.files import DIRECTORY_VARIABLE
 
 APPS: Final = "zc_response.cli.bench.apps"
 WSGI_APPS: Final = "zc_response.cli.bench.wsgi_apps"
+DJANGO_APPS: Final = "zc_response.cli.bench.django_apps"
 SPARE_CONNECTIONS: Final = 1024
 """What nginx may hold beside the connections that are asked for."""
 START_WITHIN: Final = 20.0
@@ -145,6 +146,7 @@ class Uvicorn:
     """uvicorn, one process, no access log, with a factory of `apps`."""
 
     factory: str
+    apps: str = APPS
     http: str = "httptools"
     loop: str = "uvloop"
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -166,7 +168,7 @@ class Uvicorn:
             "--timeout-graceful-shutdown": "1",
         }
         flags = [part for option in options.items() for part in option]
-        app = f"{APPS}:{self.factory}"
+        app = f"{self.apps}:{self.factory}"
         python = [sys.executable, "-m", "uvicorn"]
         return [*python, "--factory", "--no-access-log", *flags, app]
 
@@ -176,7 +178,8 @@ class Uvicorn:
         if self.factory in ("middleware", "response", "static_files"):
             ours += ["zc_response.asgi", "zc_response.integrations.starlette"]
         loop = [] if self.loop == "asyncio" else [self.loop]
-        return ["uvicorn", "starlette", *loop, *ours]
+        framework = "django" if self.apps == DJANGO_APPS else "starlette"
+        return ["uvicorn", framework, *loop, *ours]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,12 +232,17 @@ class Gunicorn:
     factory: str
     has_setting: bool = False
     """Whether it is started with the one setting that gives it zero copy."""
+    apps: str = ""
+    """The module of the factory, if it is not that of the worker's usual framework."""
     environment: Mapping[str, str] = field(default_factory=dict)
     prefix: str = "/"
 
     def check(self) -> None:
         """Raise MissingError, with advice, if a library is not installed."""
-        require_modules(["gunicorn", *_GUNICORN_NEEDS[self.worker]])
+        needs = _GUNICORN_NEEDS[self.worker]
+        if self.apps == DJANGO_APPS:
+            needs = [*(need for need in needs if need != "flask"), "django"]
+        require_modules(["gunicorn", *needs])
 
     def command(self, site: Site) -> list[str]:
         """The command that serves `site`."""
@@ -251,7 +259,8 @@ class Gunicorn:
         if self.worker == "gthread":
             options |= {"--threads": "2"}
         flags = [part for option in options.items() for part in option]
-        apps = APPS if self.worker in ("asgi", "uvicorn-worker") else WSGI_APPS
+        is_asgi = self.worker in ("asgi", "uvicorn-worker")
+        apps = self.apps or (APPS if is_asgi else WSGI_APPS)
         python = [sys.executable, "-m", "gunicorn"]
         return [*python, "--no-control-socket", *flags, f"{apps}:{self.factory}()"]
 

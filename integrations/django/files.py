@@ -1,0 +1,99 @@
+"""The file behind a file object, and the source that its bytes can be sent from.
+
+Whatever is not plainly a file of the operating system, standing at its beginning, has
+no source: its bytes are had by reading it, as in stock Django.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from zc_response.policy import Policy
+from zc_response.sources import FileSource, open_files
+from zc_response.wsgi import real_file
+
+
+class KeptFile(io.RawIOBase):
+    """A file object over a source. It reads at a place of its own, and has no fileno:
+
+    the descriptor belongs to whoever else sends from the source, too.
+    """
+
+    def __init__(self, source: FileSource) -> None:
+        """Take `source` over."""
+        self.source = source
+        self.name = source.path
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """It can be sought."""
+        return True
+
+    def tell(self) -> int:
+        """Where it stands."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, as `io.IOBase.seek` does."""
+        starts = {
+            io.SEEK_SET: 0,
+            io.SEEK_CUR: self._position,
+            io.SEEK_END: self.source.facts.size,
+        }
+        self._position = max(starts[whence] + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as many bytes as there are, and as fit."""
+        data = self.source.read(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def reopen(self) -> io.BufferedReader:
+        """The same file for somebody who wants a descriptor. Raises OSError."""
+        return open(f"/proc/self/fd/{self.source.fileno()}", "rb")
+
+    def close(self) -> None:
+        """Give the source back."""
+        if not self.closed:
+            self.source.release()
+        super().close()
+
+
+def require_binary(filelike: Any) -> None:
+    """Raise ValueError for a file that gives text: no body can be made of that."""
+    own = getattr(getattr(filelike, "read", None), "__self__", None)
+    if isinstance(own, io.TextIOBase):
+        raise ValueError(
+            f"{filelike!r} is opened in text mode, but a body is made of bytes; "
+            "open it with mode 'rb'"
+        )
+
+
+def source_of(filelike: Any, policy: Policy) -> FileSource | None:
+    """A share of the source of all that `filelike` would give; None if there is none.
+
+    It may wait for a disk. One that is kept open is used if it is that very file.
+    """
+    if isinstance(filelike, KeptFile):
+        return filelike.source.retain()
+    file = real_file(filelike)
+    try:
+        if file is None or not file.readable() or file.tell() != 0:
+            return None
+        if file.writable():
+            file.flush()
+        return open_files(policy).of_descriptor(file.fileno(), _name(file))
+    except (OSError, ValueError):
+        return None
+
+
+def _name(file: Any) -> str:
+    name = getattr(file, "name", "")
+    return name if isinstance(name, str) else ""
