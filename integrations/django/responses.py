@@ -172,7 +172,8 @@ class Prepared:
         is_hooked = environ is not None and EXCHANGE in environ
         if not made.segments:
             self.streaming_content = ()
-            if self._held is not None:
+            # On an event loop that may wait for a server; Django closes in a thread.
+            if environ is not None and self._held is not None:
                 self._held.release()
         elif environ is not None and not is_hooked and made.status == 200:
             self._leave_to_server()
