@@ -23,7 +23,12 @@ from django.core.files import File
 from django.http import HttpRequest
 from django.http.response import ResponseHeaders
 
-from zc_response.integrations.django.files import KeptFile, require_binary, source_of
+from zc_response.integrations.django.files import (
+    KeptFile,
+    require_binary,
+    source_of,
+    stored,
+)
 from zc_response.planning import Plan, Segment, Slice, plain_name, plan
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import is_settled, represent
@@ -44,6 +49,15 @@ class PlannedBody(SegmentsBody):
             marks=marks,
         )
         self.segments = segments
+
+    def close(self) -> None:
+        """Give back what was read, and forget whose body it was.
+
+        Django puts the response's own `close` in this one's place: a cycle, which only
+        the garbage collector would take apart, at some cost to each request.
+        """
+        self.__dict__.pop("close", None)
+        super().close()
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, for a file wrapper that is not ours; `size` is no limit."""
@@ -158,7 +172,8 @@ class Prepared:
         is_hooked = environ is not None and EXCHANGE in environ
         if not made.segments:
             self.streaming_content = ()
-            if self._held is not None:
+            # On an event loop that may wait for a server; Django closes in a thread.
+            if environ is not None and self._held is not None:
                 self._held.release()
         elif environ is not None and not is_hooked and made.status == 200:
             self._leave_to_server()
@@ -241,6 +256,7 @@ class FileResponse(Prepared, django.http.FileResponse):
 
     def _set_streaming_content(self, value: Any) -> None:
         self._source = None
+        value = stored(value, self._settings) or value
         if hasattr(value, "read"):
             self.take_up(value)
             if self._source is None:

@@ -49,6 +49,7 @@ settings.configure(
 django.setup()
 
 from zc_response.integrations.django import (  # noqa: E402
+    ASGIStaticFilesHandler,
     FileResponse,
     StaticFilesHandler,
     get_asgi_application,
@@ -62,7 +63,8 @@ def _write_down(report: Report) -> None:
 
 
 if "TEST_REPORTS" in os.environ:
-    add_listener(_write_down)
+    if "TEST_SILENT" not in os.environ:
+        add_listener(_write_down)
     print("the application is loaded", file=sys.stderr, flush=True)
 
 
@@ -109,11 +111,22 @@ def in_session(request: HttpRequest, name: str) -> Any:
     return ours(request, name)
 
 
+def changed(_request: HttpRequest, name: str) -> Any:
+    """A file that is written to after it has been looked at."""
+    response = FileResponse((root() / name).open("rb"))
+    with (root() / name).open("ab") as file:
+        file.write(b"more")
+    return response
+
+
 def served(request: HttpRequest, name: str) -> Any:
     return serve(request, name, document_root=settings.MEDIA_ROOT)
 
 
-VIEWS = (ours, ours_async, stock, lines, stored, memory, unzipped, in_session, served)
+VIEWS = (
+    *(ours, ours_async, stock, lines, stored, memory, unzipped, in_session, changed),
+    served,
+)
 urlpatterns = [path(f"{view.__name__}/<path:name>", view) for view in VIEWS]
 
 
@@ -146,6 +159,10 @@ def wsgi() -> Any:
 
 def wsgi_static() -> Any:
     return StaticFilesHandler(wsgi())
+
+
+def asgi_static() -> Any:
+    return ASGIStaticFilesHandler(asgi())
 
 
 def asgi() -> Any:

@@ -134,13 +134,47 @@ class Gone(Storage):  # type: ignore[misc]
         raise ConnectionError("the storage does not answer")
 
 
-def test_a_field_file_is_sent_from_where_it_lies(file: Path) -> None:
-    response = FileResponse(field_file(file.name, FileSystemStorage()))
+class Reversed(FileSystemStorage):  # type: ignore[misc]
+    """A storage that has files here, and gives something else."""
 
-    assert not hasattr(response, "render")
-    assert response.getvalue() == CONTENT
-    assert response["Content-Length"] == str(len(CONTENT))
+    def _open(self, name: str, mode: str = "rb") -> File:
+        with super()._open(name, mode) as opened:
+            return ContentFile(opened.read()[::-1], name=name)
+
+
+@pytest.mark.parametrize(
+    ("storage", "content"),
+    [(FileSystemStorage, CONTENT), (Reversed, CONTENT[::-1])],
+)
+def test_a_field_file_is_what_its_storage_gives(
+    file: Path, storage: type[Storage], content: bytes
+) -> None:
+    response = FileResponse(field_file(file.name, storage()))
+
+    assert response.getvalue() == content
+    assert response["Content-Length"] == str(len(content))
+    assert response["Content-Disposition"] == f'inline; filename="{file.name}"'
     response.close()
+
+
+def test_a_field_file_on_a_disk_is_sent_by_its_path(file: Path) -> None:
+    stored = field_file(file.name, FileSystemStorage())
+    response = FileResponse(stored)
+
+    assert stored.closed  # it was never opened by Python
+    assert response.getvalue() == CONTENT
+    response.close()
+
+
+def test_a_field_file_that_is_open_is_sent_from_where_it_stands(file: Path) -> None:
+    stored = field_file(file.name, FileSystemStorage())
+    stored.open()
+    stored.seek(5)
+    response = FileResponse(stored)
+
+    assert response.getvalue() == CONTENT[5:]
+    response.close()
+    assert stored.closed
 
 
 def test_a_remote_file_is_read_and_not_the_local_one_of_its_name(file: Path) -> None:

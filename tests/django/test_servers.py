@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from django.contrib.staticfiles.finders import get_finder
 from django.test import override_settings
 
 from tests.django import project
@@ -36,12 +38,18 @@ class Setting(NamedTuple):
 
 
 def starting(
-    work: Path, kind: str, instrument: str = "", app: str = "", **more: Any
+    work: Path,
+    kind: str,
+    instrument: str = "",
+    app: str = "",
+    silent: bool = False,
+    **more: Any,
 ) -> Any:
     environ = {
         "TEST_MIDDLEWARE": json.dumps([*MIDDLEWARE, OURS]),
         "TEST_INSTRUMENT": instrument,
     }
+    environ |= {"TEST_SILENT": "1"} if silent else {}
     app = f"tests.django.project:{app or KINDS[kind]}()"
     return gunicorn(work, app, worker=kind, threads=2, environ=environ, **more)
 
@@ -101,8 +109,6 @@ def test_and_several_at_once(setting: Setting) -> None:
 
 
 def test_a_compressed_body_is_never_sent_raw(setting: Setting) -> None:
-    import gzip
-
     file = setting.server.file(CONTENT)
 
     answer = setting.ask("ours", file, {"accept-encoding": "gzip"})
@@ -133,8 +139,6 @@ def test_small_and_empty_files_are_whole(setting: Setting, size: int) -> None:
 
 @pytest.mark.parametrize("view", ["memory", "unzipped"])
 def test_what_is_no_plain_file_is_read(setting: Setting, view: str) -> None:
-    import gzip
-
     file = setting.server.file(gzip.compress(CONTENT))
 
     answer = setting.ask(view, file)
@@ -161,6 +165,31 @@ def test_nothing_stays_open(setting: Setting) -> None:
         setting.ask("ours", file, headers)
 
     eventually(lambda: setting.server.descriptors() <= before, "the descriptors")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_files_are_whole_where_nobody_wants_a_report(
+    kind: str, tmp_path: Path
+) -> None:
+    """They take a shorter way then, again and again on one connection."""
+    with starting(tmp_path / "work", kind, silent=True, keepalive=10) as server:
+        files = {size: server.file(CONTENT[:size]) for size in (0, 1, 4096, 65536)}
+        with server.client() as client:
+            for size, file in files.items() if kind != "sync" else ():
+                assert client.get(f"/ours/{file.name}").body == CONTENT[:size]
+                assert client.head(f"/ours/{file.name}").length == size
+        setting = Setting(server)
+        for size, file in files.items():
+            assert setting.ask("ours", file).body == CONTENT[:size]
+        file = files[65536]
+        part = setting.ask("ours", file, {"range": "bytes=-9"})
+        several = setting.ask("ours", file, {"range": "bytes=0-0,9-9"})
+        file.write_bytes(b"new")
+        new = setting.ask("ours", file)
+
+    assert (part.status, part.body) == (206, CONTENT[65527:65536])
+    assert (several.status, len(several.body)) == (206, several.length)
+    assert (new.status, new.body) == (200, b"new")
 
 
 # Without hooks -----------------------------------------------------------------------
@@ -212,6 +241,34 @@ def test_stock_responses_gain_by_the_handler_alone(
 
     assert answer.body == moved.body == file.read_bytes()
     assert [report.strategy for report in reports] == ["sendfile"]
+
+
+def test_a_file_that_is_written_to_meanwhile_can_be_asked_for_again(
+    file: Path,
+) -> None:
+    with serve(project.asgi()) as server, server.client() as client:
+        answer = client.get(f"/changed/{file.name}")
+        again = client.get(f"/ours/{file.name}")
+
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert again.body == file.read_bytes()
+
+
+def test_static_files_are_not_read_into_memory(
+    file: Path, root: Path, reports: list[Report]
+) -> None:
+    finder = "django.contrib.staticfiles.finders.FileSystemFinder"
+    with override_settings(STATICFILES_DIRS=[root], STATICFILES_FINDERS=[finder]):
+        get_finder.cache_clear()
+        with serve(project.asgi_static()) as server, server.client() as client:
+            static = client.get(f"/static/{file.name}", {"range": "bytes=-99999"})
+            none = client.get("/static/none")
+            other = client.get(f"/ours/{file.name}", {"range": "bytes=0-9"})
+    get_finder.cache_clear()
+
+    assert (static.status, static.body) == (206, file.read_bytes()[-99999:])
+    assert (none.status, other.status) == (404, 206)
+    assert reports[0].strategy == "sendfile"
 
 
 def test_a_client_that_leaves_ends_it(file: Path, reports: list[Report]) -> None:

@@ -78,13 +78,23 @@ _STARLETTE: Final = ("Starlette's FileResponse", "our FileResponse")
 _DJANGO: Final = ("Django's FileResponse", "our FileResponse for Django")
 
 
-def django_on_uvicorn() -> Iterator[Candidate]:
-    """Django's own view and ours, under uvicorn."""
+def django() -> Iterator[Candidate]:
+    """Django's own view and ours, and one for a FileField, under each server."""
     stock, ours = _DJANGO
+    for worker in ("sync", "gthread"):
+        yield from under_gunicorn(worker, *_DJANGO, prefix="django-", apps=DJANGO_APPS)
+        yield Candidate(
+            name=f"django-{worker}-field",
+            title=f"{worker}: {ours}, of a FileField, and that setting",
+            software=Gunicorn(
+                worker=worker, factory="field", has_setting=True, apps=DJANGO_APPS
+            ),
+        )
     for name, title, largest in (
         ("stock", stock, None),
         ("middleware", f"{stock}, our middleware and handler", None),
         ("response", f"{ours}, and our handler", None),
+        ("field", f"{ours}, of a FileField, and our handler", None),
         ("in-memory", "bytes in memory", LARGEST_IN_MEMORY),
     ):
         factory = f"asgi_{name.replace('-', '_')}"
@@ -176,9 +186,7 @@ CANDIDATES: Final = {
         *under_gunicorn("gevent", *_FLASK),
         *under_gunicorn("asgi", *_STARLETTE),
         *under_gunicorn("uvicorn-worker", *_STARLETTE),
-        *under_gunicorn("sync", *_DJANGO, prefix="django-", apps=DJANGO_APPS),
-        *under_gunicorn("gthread", *_DJANGO, prefix="django-", apps=DJANGO_APPS),
-        *django_on_uvicorn(),
+        *django(),
     )
 }
 

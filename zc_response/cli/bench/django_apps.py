@@ -34,6 +34,11 @@ def response() -> Any:
     return _wsgi(_our_response())
 
 
+def field() -> Any:
+    """The FileResponse of zc_response, of what a FileField holds."""
+    return _wsgi(_our_field())
+
+
 def in_memory() -> Any:
     """The bytes themselves, read once: what the view costs without any file."""
     return _wsgi(_in_memory())
@@ -57,6 +62,11 @@ def asgi_response() -> Any:
     return _our_asgi(_our_response())
 
 
+def asgi_field() -> Any:
+    """The FileResponse of zc_response, of what a FileField holds, and its handler."""
+    return _our_asgi(_our_field())
+
+
 def asgi_in_memory() -> Any:
     """The bytes themselves, by Django's own handler."""
     _set_up(_in_memory())
@@ -75,6 +85,19 @@ def _our_response() -> View:
     from zc_response.integrations import django as ours
 
     return _opening(ours.FileResponse)
+
+
+def _our_field() -> View:
+    """Without a database: what a query costs is the same for all."""
+    from django.core.files.storage import FileSystemStorage
+    from django.db.models import FileField
+    from django.db.models.fields.files import FieldFile
+
+    from zc_response.integrations.django import FileResponse
+
+    storage = FileSystemStorage(location=os.environ[DIRECTORY_VARIABLE])
+    field = FileField(name="file", storage=storage)
+    return lambda _request, name: FileResponse(FieldFile(None, field, name))
 
 
 def _in_memory() -> View:
