@@ -278,7 +278,7 @@ class _FileResponse(Response):
         if is_unchanged and self.direct_passthrough and made.segments:
             exchange: Exchange | None = environ.get(EXCHANGE)
             if exchange is not None:
-                exchange.expect(made.fields, made.memo)
+                exchange.expect(made.memo)
             start_response(self.status, fields)
             return self.response  # type: ignore[return-value]
         return super().__call__(environ, start_response)

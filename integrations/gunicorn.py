@@ -204,49 +204,78 @@ PATIENCE_SECONDS: Final = 0.002
 """How long it waits for a client before it hands a download over."""
 
 
+_MEMO_ENTRIES: Final = 8
+
+
+class _Said:
+    """What a Response makes of a status and header fields.
+
+    That is what it remembers of them, and the header it writes: for a connection that
+    closes and for one that does not, each with the second whose date it has.
+    """
+
+    __slots__ = ("_fields", "_made", "heads")
+
+    def __init__(self, made: dict[str, Any], fields: list[Any]) -> None:
+        self._made, self._fields = made, tuple(fields)
+        self.heads: dict[bool, tuple[int, bytes]] = {}
+
+    @classmethod
+    def of(cls, response: Any, status: str, headers: HeaderFields) -> _Said:
+        """Have a Response hear it for the first time."""
+        before = dict(vars(response))
+        response.start_response(status, headers)
+        made = {
+            name: value
+            for name, value in vars(response).items()
+            if before.get(name, before) is not value
+        }
+        return cls(made, response.headers)
+
+    def say_again(self, response: Any) -> None:
+        """Have another Response know the same."""
+        vars(response).update(self._made)
+        response.headers = list(self._fields)
+
+
 class _ResponseConnection:
     """One request of gunicorn, seen through its Response."""
 
     def __init__(self, response: Any) -> None:
         self._response = response
         self._mine: socket.socket | None = None
-        self._known: HeaderFields | None = None
         self._memo: dict[object, Any] | None = None
+        self._said: _Said | None = None
 
-    def expect(self, fields: HeaderFields, memo: dict[object, Any]) -> None:
+    def expect(self, memo: dict[object, Any]) -> None:
         """See `Connection`."""
         if type(self._response).__module__ == "gunicorn.http.wsgi":
-            self._known, self._memo = fields, memo
+            self._memo = memo
 
     def start_response(
         self, status: str, headers: HeaderFields, exc_info: Any = None
     ) -> Any:
         """gunicorn's own: the Response remembers what is said.
 
-        What it makes of header fields that are said again is kept for the next time.
+        What it makes of header fields that come again is kept for the next time.
         Fields that are taken back (PEP 3333, `exc_info`) it would keep: they go here.
         """
-        response = self._response
-        if headers != self._known or exc_info or response.status is not None:
-            self._memo = None
+        response, memo = self._response, self._memo
+        if memo is None or exc_info or response.status is not None:
             if exc_info and not response.headers_sent:
                 response.headers, response.response_length = [], None
+            self._said = None
             return response.start_response(status, headers, exc_info)
-        assert self._memo is not None
-        key = (status, response.req.method, response.req.version)
-        kept: dict[str, Any] | None = self._memo.get(key)
-        if kept is None:
-            before = dict(vars(response))
-            response.start_response(status, headers)
-            kept = {
-                name: value
-                for name, value in vars(response).items()
-                if before.get(name, before) is not value
-            }
-            self._memo[key] = kept | {"headers": tuple(response.headers)}
+        key = (status, response.req.method, response.req.version, *headers)
+        said: _Said | None = memo.get(key)
+        if said is None:
+            said = _Said.of(response, status, headers)
+            if len(memo) >= _MEMO_ENTRIES:  # of fields that are never the same
+                memo.clear()
+            memo[key] = said
         else:
-            vars(response).update(kept)
-            response.headers = list(kept["headers"])
+            said.say_again(response)
+        self._said = said
         return response.write
 
     @property
@@ -290,20 +319,19 @@ class _ResponseConnection:
 
         The same answer within the same second has the same one, the date included.
         """
-        response, memo = self._response, self._memo
+        response, said = self._response, self._said
         if response.headers_sent:
             return b""
-        if memo is None:
+        if said is None:
             return self._written_head()
-        key = (response.status, response.should_close(), response.req.version)
-        second = int(time.time())
-        kept_for, head = memo.get(key, (0, b""))
+        closes, second = response.should_close(), int(time.time())
+        kept_for, head = said.heads.get(closes, (0, b""))
         if kept_for == second:
             response.headers_sent = True
         else:
             head = self._written_head()
-            memo[key] = second, head
-        return bytes(head)
+            said.heads[closes] = second, head
+        return head
 
     def _written_head(self) -> bytes:
         response = self._response

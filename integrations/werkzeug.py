@@ -44,7 +44,7 @@ class _HandlerConnection:
         self.status = 0
         self.sent = 0
 
-    def expect(self, fields: HeaderFields, memo: dict[object, Any]) -> None:
+    def expect(self, memo: dict[object, Any]) -> None:
         """The server makes nothing of them that could be kept."""
 
     def start_response(self, status: str, headers: Any, *more: Any) -> Any:

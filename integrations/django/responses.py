@@ -92,6 +92,9 @@ class _Held:
             self._file.close()
 
 
+_Answer = tuple[Plan, dict[str, Any], dict[object, Any]]
+
+
 class Prepared:
     """What is added to a streaming response of Django's that has a file.
 
@@ -134,11 +137,14 @@ class Prepared:
         source, self._source = self._source, None
         if source is None or self.file_to_stream is None or not self._is_plain(source):
             return
-        made, fields = self._plan(request, source)
+        environ = getattr(request, "environ", None)
+        made, fields, memo = self._plan(request, source)
         if made.status != self.status_code:
             self.status_code, self._reason_phrase = made.status, None
         self.headers._store = dict(fields)
-        self._install(made, getattr(request, "environ", None))
+        if environ is not None and EXCHANGE in environ:
+            environ[EXCHANGE].expect(memo)
+        self._install(made, environ)
 
     def _is_plain(self, source: FileSource) -> bool:
         length = self.headers.get("Content-Length")
@@ -148,8 +154,8 @@ class Prepared:
             and (length is None or length == str(source.facts.size))
         )
 
-    def _plan(self, request: Any, source: FileSource) -> tuple[Plan, dict[str, Any]]:
-        """The plan, and its header fields as Django keeps them.
+    def _plan(self, request: Any, source: FileSource) -> _Answer:
+        """The plan, its header fields as Django keeps them, and a memo for servers.
 
         One without conditions is made once a file.
         """
@@ -157,12 +163,12 @@ class Prepared:
         conditions, key = _conditions(request), None
         if not conditions and is_settled(source.facts.mtime_ns):
             key = (request.method, headers, settings.etag, settings.max_parts)
-            known: tuple[Plan, dict[str, Any]] | None = source.memo.get(key)
+            known: _Answer | None = source.memo.get(key)
             if known is not None:
                 return known
         what = represent(source, headers, settings)
         made = plan(request.method, conditions, what, max_parts=settings.max_parts)
-        answer = made, ResponseHeaders(dict(made.headers))._store
+        answer: _Answer = made, ResponseHeaders(dict(made.headers))._store, {}
         if key is not None:
             source.remember(key, answer)
         return answer

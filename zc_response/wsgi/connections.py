@@ -25,10 +25,10 @@ class Connection(Protocol):
     def start_response(self) -> StartResponse:
         """What the application gets for it."""
 
-    def expect(self, fields: HeaderFields, memo: dict[object, Any]) -> None:
-        """Header fields that are likely to come now, and have often come before.
+    def expect(self, memo: dict[object, Any]) -> None:
+        """An answer comes that has often come before, with a memo of its own.
 
-        `memo` is for what the server makes of them; it belongs to these fields.
+        It is for what the server makes of the header fields.
         """
 
     @property

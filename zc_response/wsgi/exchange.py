@@ -12,7 +12,7 @@ from zc_response.policy import Policy
 from zc_response.report import Tally, is_wanted
 from zc_response.transmit import Access, Body, Strategy, Transfer, choose
 from zc_response.wsgi.bodies import FileWrapper, FirstChunk, ZeroCopyBody
-from zc_response.wsgi.connections import Connection, HeaderFields
+from zc_response.wsgi.connections import Connection
 from zc_response.wsgi.copying import copy_body, path_of
 
 EXCHANGE: Final = "zc_response.exchange"
@@ -35,9 +35,9 @@ class Exchange:
         """
         return body if isinstance(body, list | tuple) else _Sending(self, body)
 
-    def expect(self, fields: HeaderFields, memo: dict[object, Any]) -> None:
+    def expect(self, memo: dict[object, Any]) -> None:
         """See `Connection`."""
-        self._connection.expect(fields, memo)
+        self._connection.expect(memo)
 
     # What a body asks for, as it is iterated -----------------------------------------
 
