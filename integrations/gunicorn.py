@@ -22,10 +22,12 @@ import asyncio
 import errno
 import os
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Any, ClassVar, Final
 
 from zc_response.asgi import (
@@ -101,6 +103,17 @@ class _Worker:
             worker_int(worker)
 
         worker.cfg.set("worker_int", interrupted)
+        # A worker's own patience with its requests is part of the graceful timeout.
+        self._told_at: float | None = None
+        self._on_term = signal.getsignal(signal.SIGTERM)
+        if callable(self._on_term):
+            signal.signal(signal.SIGTERM, self._told_to_end)
+
+    def _told_to_end(self, number: int, frame: FrameType | None) -> None:
+        if self._told_at is None:
+            self._told_at = time.monotonic()
+        assert callable(self._on_term)
+        self._on_term(number, frame)
 
     def beat(self) -> None:
         """Tell the arbiter that this worker is alive."""
@@ -108,8 +121,14 @@ class _Worker:
         os.utime(self._heart, (now, now))
 
     def drain(self) -> None:
-        """Wait for what has been handed over; on SIGQUIT and SIGINT not at all."""
-        seconds = 0.0 if self._is_quick else self.worker.cfg.graceful_timeout
+        """Wait for what has been handed over; on SIGQUIT and SIGINT not at all.
+
+        The arbiter kills a worker that it has told to end when the graceful timeout is
+        over.
+        """
+        seconds = 0.0 if self._is_quick else float(self.worker.cfg.graceful_timeout)
+        if self._told_at is not None:
+            seconds -= time.monotonic() - self._told_at + ENDING_SECONDS
         handed_over.drain(seconds, self.beat)
 
     def readmission(self, response: Any) -> Callable[[socket.socket], object] | None:
@@ -127,6 +146,9 @@ class _Worker:
         readmit = partial(_readmit, worker, request.peer_addr, server, pending)
         return lambda sock: worker.method_queue.defer(readmit, sock)
 
+
+ENDING_SECONDS: Final = 0.5
+"""What it takes to abort what is left over."""
 
 _GTHREAD_NEEDS: Final = (
     "enqueue_req",

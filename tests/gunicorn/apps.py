@@ -284,6 +284,16 @@ def slow(
 
 
 @view
+def slower(
+    environ: Environ, start_response: StartResponse, path: Path
+) -> Iterable[bytes]:
+    """One that takes longer, and says so."""
+    print("slower", file=sys.stderr, flush=True)
+    time.sleep(1.5)
+    return sized(environ, start_response, path)
+
+
+@view
 def unread(
     environ: Environ, start_response: StartResponse, path: Path
 ) -> Iterable[bytes]:

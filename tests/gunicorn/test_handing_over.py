@@ -325,6 +325,25 @@ def test_it_does_not_wait_longer_than_the_graceful_timeout(
             assert not client.receive(1_000_000).complete
 
 
+def test_the_time_that_requests_took_to_end_is_part_of_the_graceful_timeout(
+    start: Start, big: Path
+) -> None:
+    """The arbiter kills whoever takes longer; then nobody tells the client."""
+    with start(worker="gthread", threads=2, graceful_timeout=3) as server:
+        file, small = server.file(big), server.file(b"small")
+        with stalled(server, file) as client:
+            time.sleep(0.1)
+            with server.client() as other:
+                other.send(f"/slower/{small.name}")
+                eventually(lambda: "slower" in server.log, "the other request")
+                server.signal(signal.SIGTERM)
+                assert other.receive().body == b"small"
+            assert server.process.wait(PATIENCE) == 0
+            assert not client.receive(1_000_000).complete
+        assert server.report(file)["outcome"] == "cancelled"
+    assert "SIGKILL" not in server.log
+
+
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
 def test_a_worker_that_is_to_end_at_once_does(
     start: Start, big: Path, number: int
@@ -395,7 +414,7 @@ def test_a_unix_socket_and_a_preloaded_application_make_no_difference(
     address = str(tmp_path / "socket")
     with start(worker=worker, bind=f"unix:{address}", preload_app=True) as server:
         file = server.file(big)
-        eventually(lambda: os.path.exists(address), "the socket")
+        eventually(lambda: "Listening at" in server.log, "the socket")
         with over_unix(address, f"/sized/{file.name}") as slow:
             slow.recv(1, socket.MSG_PEEK)
             with over_unix(address, "/quick/") as client:
