@@ -2,9 +2,9 @@
 
 Who loads from a mapping beyond the end of a file, because that has shrunk meanwhile, is
 sent SIGBUS (mmap(2)), which no Python process survives. The kernel itself is not: where
-its copy out of the mapping cannot go on, send(2) ends short, and the next one fails
-with EFAULT. So a mapping is a bare address here and no buffer: there is no object by
-which Python, or OpenSSL, could load from it.
+its copy out of the mapping cannot go on, send(2) ends short or fails with EFAULT. So a
+mapping is a bare address here and no buffer: there is no object by which Python, or
+OpenSSL, could load from it.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ class Mapping:
     def send(self, out_fd: int, offset: int, count: int, *, more: bool) -> int:
         """Copy a range into a connected socket; how many bytes (send(2)).
 
-        Fewer, where the socket is full or the file has become shorter; then the next
-        call fails with EFAULT, as it does where the disk cannot be read. What lies in
-        the file's last page behind its end is zeros.
+        Fewer, where the socket is full. EFAULT where the file has become shorter, or
+        its disk cannot be read: TCP gives up what it was filling, a segment of up to
+        64 KiB, so good bytes before that page may be left out as well. What lies in the
+        file's last page behind its end is zeros, and is sent.
         """
         flags = _NOSIGNAL | _MORE if more else _NOSIGNAL
         while True:

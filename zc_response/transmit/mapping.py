@@ -57,14 +57,9 @@ class _Window:
         except OSError as exc:
             if exc.errno != errno.EFAULT:
                 raise
-            if _size(source) <= offset:
-                return 0
+            _check_size(source, offset + there)
             raise OSError(errno.EIO, os.strerror(errno.EIO), source.path) from exc
-        size = _size(source)
-        if size < offset + sent:
-            raise TruncatedError(
-                f"{source.path} ended at byte {size} while it was sent"
-            )
+        _check_size(source, offset + sent)
         return sent
 
     def _over(self, source: FileSource, offset: int, count: int) -> Mapping:
@@ -92,6 +87,13 @@ class _Window:
         if self._mapping is not None:
             self._mapping.close()
         self._mapping = self._source = None
+
+
+def _check_size(source: FileSource, end: int) -> None:
+    """Raise TruncatedError if the file does not go as far as `end`."""
+    size = _size(source)
+    if size < end:
+        raise TruncatedError(f"{source.path} ended at byte {size} while it was sent")
 
 
 def _size(source: FileSource) -> int:
