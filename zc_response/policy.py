@@ -17,11 +17,13 @@ from zc_response.errors import PolicyError
 
 _PREFIX: Final = "ZC_RESPONSE_"
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "strategy": ("auto", "sendfile", "mmap", "direct", "copy"),
     "integrity": ("fast", "safe", "strict"),
     "etag": ("mtime", "change"),
     "precompressed": ("never", "static", "always"),
 }
 _LEAST: Final[dict[str, float]] = {
+    "direct_min": 0,
     "max_parts": 0,
     "small_bytes": 0,
     "step_bytes": 1,
@@ -48,6 +50,21 @@ class Policy:
 
     zero_copy: bool = True
     """False copies every body through Python: to compare, or to rule us out."""
+
+    strategy: str = "auto"
+    """How the bytes of a file leave, where the connection can be reached.
+
+    `auto` takes what is best in each case, by the table of docs/strategies.md;
+    `sendfile`, `mmap`, `direct` and `copy` ask for one, which is taken unless that
+    would break a promise of `integrity`, or is refused.
+    """
+
+    direct_min: int = 0
+    """Bodies of so many bytes or more are read around the page cache (O_DIRECT), so
+    that they push nothing out of it; 0 for none.
+
+    It costs what a copy costs, and the disk is read each time.
+    """
 
     integrity: str = "safe"
     """What a client may get of a file that is written to, in place, while it is sent.

@@ -285,12 +285,12 @@ def guards_of(server: Server, reports: list[Report]) -> list[tuple[str, str, str
     return [(r.strategy, r.reason, r.guard) for r in reports]
 
 
-def test_strict_copies_for_a_client_on_this_host(
+def test_strict_sends_nothing_by_reference_to_a_client_on_this_host(
     each_way: Serve, file: Path, reports: list[Report]
 ) -> None:
     with each_way(responding(file, integrity="strict")) as server:
         assert guards_of(server, reports) == [
-            ("copy", "strict, and the client may be on this host", "lease")
+            ("mmap", "strict, and the client may be on this host", "lease")
         ]
 
 

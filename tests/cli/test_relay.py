@@ -41,7 +41,7 @@ class Strict(FileResponse):
     ("is_remote", "strategy", "reason"),
     [
         (True, "sendfile", "plain socket"),
-        (False, "copy", "strict, and the client may be on this host"),
+        (False, "mmap", "strict, and the client may be on this host"),
     ],
 )
 def test_strict_sends_by_reference_to_another_host_only(

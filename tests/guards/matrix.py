@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import platform
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from tests.guards.scenarios import (
 )
 from tests.guards.served import last_report, served, served_by_nobody
 from tests.live import Client
+from tests.pages import put
 from zc_response import Policy
 from zc_response.cli.bench.disks import plain_disk
 
@@ -108,15 +108,8 @@ def main(page: Path) -> None:
     tables = dict(_tables())
     text = page.read_text(encoding="utf-8")
     for name, table in tables.items():
-        text = _put(text, name, table)
+        text = put(text, name, table)
     page.write_text(text, encoding="utf-8")
-
-
-def _put(text: str, name: str, content: str) -> str:
-    begin, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    assert pattern.search(text), f"the page has no place for {name}"
-    return pattern.sub(lambda _: f"{begin}\n\n{content}\n\n{end}", text)
 
 
 def _tables() -> Iterator[tuple[str, str]]:

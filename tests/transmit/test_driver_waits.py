@@ -292,7 +292,7 @@ class Disk:
 
         monkeypatch.setattr(sockets, "sendfile", waiting_sendfile)
         monkeypatch.setattr(
-            "zc_response.transmit.sendfile.is_resident", lambda *_: False
+            "zc_response.transmit.straight.is_resident", lambda *_: False
         )
 
 

@@ -332,7 +332,7 @@ def test_a_step_that_outlasts_the_budget_is_cut_off_and_says_why(
         return sent or real(*arguments)
 
     monkeypatch.setattr(sockets, "sendfile", slow)
-    monkeypatch.setattr("zc_response.transmit.sendfile.is_resident", lambda *_: False)
+    monkeypatch.setattr("zc_response.transmit.straight.is_resident", lambda *_: False)
     path = tmp_path / "f"
     path.write_bytes(CONTENT[:10_000])
     ours, peer = line

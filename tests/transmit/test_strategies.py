@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Callable
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +24,8 @@ from tests.transmit.lines import (
     whole,
 )
 from zc_response.errors import DisconnectedError, TruncatedError
-from zc_response.kernel import sockets
+from zc_response.kernel import files, mappings, sockets
+from zc_response.kernel.mappings import Mapping
 from zc_response.planning import Segment, Slice
 from zc_response.sources import FileSource
 from zc_response.transmit import Strategy, Transfer
@@ -87,10 +93,10 @@ def test_an_empty_slice_sends_nothing(tmp_path: Path, strategy: Strategy) -> Non
 @pytest.mark.parametrize("offset", [0, 1, 4095, 4096, 4097, len(CONTENT) - 1])
 def test_odd_offsets_are_right(tmp_path: Path, strategy: Strategy, offset: int) -> None:
     with open_file(tmp_path / "f") as source:
-        count = min(9000, len(CONTENT) - offset)
-        arrived = deliver([Slice(source, offset, count)], strategy)
+        length = min(9000, len(CONTENT) - offset)
+        arrived = deliver([Slice(source, offset, length)], strategy)
 
-    assert arrived == CONTENT[offset : offset + count]
+    assert arrived == CONTENT[offset : offset + length]
 
 
 @every_strategy
@@ -111,7 +117,7 @@ def test_a_step_is_bounded(tmp_path: Path, strategy: Strategy) -> None:
             transfer,
             tally,
         ):
-            steps = transfer.steps()
+            steps = (want for want in transfer.steps() if want is not Want.DISK)
             for turn in range(1, 20):
                 assert next(steps) is Want.TURN
                 assert tally.sent == 1000 * turn
@@ -175,64 +181,194 @@ def test_a_client_that_resets_is_a_disconnect(
                 list(steps)
 
 
-def failing(code: int, times: int = 1 << 30, after: int = 0) -> Callable[..., int]:
-    """A sendfile that fails with `code`: `times` times, after `after` good calls."""
-    calls = []
-    real = sockets.sendfile
+# What the kernel may answer ---------------------------------------------------------
 
-    def sendfile(*arguments: Any) -> int:
-        calls.append(arguments)
-        if after < len(calls) <= after + times:
-            raise OSError(code, os.strerror(code))
-        return real(*arguments)
+Call = tuple[Any, str]
 
-    return sendfile
+SENDS: dict[Strategy, Call] = {
+    Strategy.SENDFILE: (sockets, "sendfile"),
+    Strategy.MMAP: (Mapping, "send"),
+    Strategy.DIRECT: (sockets, "send"),
+    Strategy.COPY: (sockets, "send"),
+}
+"""The call by which each strategy puts bytes into the socket."""
+READS: dict[Strategy, Call] = {
+    Strategy.SENDFILE: (sockets, "sendfile"),
+    Strategy.MMAP: (Mapping, "send"),
+    Strategy.DIRECT: (files, "read_into"),
+    Strategy.COPY: (FileSource, "read"),
+}
+"""The call in which each strategy waits for the disk."""
+REFUSALS: dict[str, tuple[Strategy, Call, int]] = {
+    "sendfile": (Strategy.SENDFILE, (sockets, "sendfile"), 0),
+    "a later sendfile": (Strategy.SENDFILE, (sockets, "sendfile"), 3),
+    "mmap": (Strategy.MMAP, (mappings, "_map"), 0),
+    "a later mmap": (Strategy.MMAP, (mappings, "_map"), 1),
+    "send from a mapping": (Strategy.MMAP, (Mapping, "send"), 0),
+    "a later send from a mapping": (Strategy.MMAP, (Mapping, "send"), 3),
+    "open with O_DIRECT": (Strategy.DIRECT, (files, "open_directly"), 0),
+    "read with O_DIRECT": (Strategy.DIRECT, (files, "read_into"), 0),
+    "a later read with O_DIRECT": (Strategy.DIRECT, (files, "read_into"), 2),
+}
+"""What can be refused: of which strategy, which call, and after how many good ones."""
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have a call fail with `code`: `times` times, after `after` good ones."""
+
+    def failing(call: Call, code: int, times: int = 1 << 30, after: int = 0) -> None:
+        calls = count()
+        real = getattr(*call)
+
+        def fails(*arguments: Any, **more: Any) -> Any:
+            if after <= next(calls) < after + times:
+                raise OSError(code, os.strerror(code))
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(*call, fails)
+
+    return failing
 
 
 @pytest.mark.parametrize("code", sorted(sockets.REFUSED), ids=errno.errorcode.get)
-@pytest.mark.parametrize("after", [0, 3])
-def test_a_sendfile_that_is_refused_becomes_a_copy_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, after: int
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_what_is_refused_is_sent_in_another_way_and_the_report_says_so(
+    tmp_path: Path, failing: Callable[..., None], code: int, refusal: str
 ) -> None:
-    monkeypatch.setattr(sockets, "sendfile", failing(code, after=after))
-    with open_file(tmp_path / "f") as source, connected() as (ours, peer):
-        with transfer_of([whole(source), b"."], ours) as (transfer, tally):
+    strategy, call, after = REFUSALS[refusal]
+    failing(call, code, after=after)
+    content = CONTENT * 5  # more than a window, and than two buffers
+    with open_file(tmp_path / "f", content) as source, connected() as (ours, peer):
+        with transfer_of([whole(source), b"."], ours, strategy) as (transfer, tally):
             arrived = pump(transfer, peer)
-            arrived += receive(peer, len(CONTENT) + 1 - len(arrived))
+            arrived += receive(peer, len(content) + 1 - len(arrived))
 
-    assert arrived == CONTENT + b"."
-    assert tally.strategy == "copy"
+    assert arrived == content + b"."
+    assert tally.strategy != strategy
     assert os.strerror(code) in tally.reason
 
 
+def test_where_all_is_refused_a_body_is_copied(
+    tmp_path: Path, failing: Callable[..., None]
+) -> None:
+    failing((sockets, "sendfile"), errno.EINVAL)
+    failing((mappings, "_map"), errno.ENODEV)
+    with open_file(tmp_path / "f") as source, connected() as (ours, peer):
+        with transfer_of([whole(source)], ours) as (transfer, tally):
+            arrived = pump(transfer, peer)
+            arrived += receive(peer, len(CONTENT) - len(arrived))
+
+    assert arrived == CONTENT
+    assert (tally.strategy, tally.reason) == ("copy", "mmap: No such device")
+
+
+@every_strategy
 def test_a_storm_of_full_sockets_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, failing: Callable[..., None], strategy: Strategy
 ) -> None:
-    monkeypatch.setattr(sockets, "sendfile", failing(errno.EAGAIN, times=500, after=2))
+    failing(SENDS[strategy], errno.EAGAIN, times=500, after=2)
     with open_file(tmp_path / "f") as source:
-        assert deliver([whole(source)], Strategy.SENDFILE) == CONTENT
+        assert deliver([whole(source)], strategy) == CONTENT
 
 
+@every_strategy
 def test_sends_of_one_byte_add_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: Strategy
 ) -> None:
-    real = sockets.sendfile
-    monkeypatch.setattr(sockets, "sendfile", lambda o, i, at, _n: real(o, i, at, 1))
+    real = getattr(*SENDS[strategy])
+
+    def one_byte(*arguments: Any, **more: Any) -> int:
+        *before, last = arguments
+        few = last[:1] if isinstance(last, memoryview) else 1
+        sent: int = real(*before, few, **more)
+        return sent
+
+    monkeypatch.setattr(*SENDS[strategy], one_byte)
     with open_file(tmp_path / "f", CONTENT[:3000]) as source:
-        assert deliver([whole(source)], Strategy.SENDFILE) == CONTENT[:3000]
+        assert deliver([whole(source)], strategy) == CONTENT[:3000]
 
 
+@every_strategy
 def test_an_error_of_the_disk_is_neither_a_disconnect_nor_a_refusal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, failing: Callable[..., None], strategy: Strategy
 ) -> None:
-    monkeypatch.setattr(sockets, "sendfile", failing(errno.EIO, after=2))
-    with open_file(tmp_path / "f") as source, connected() as (ours, _peer):
-        with transfer_of([whole(source)], ours, step_bytes=1000) as (transfer, tally):
+    """It shows after what was read before it has been sent."""
+    failing(READS[strategy], errno.EIO, after=1)
+    with open_file(tmp_path / "f", CONTENT * 3) as source, connected() as (ours, peer):
+        settings: dict[str, Any] = {"step_bytes": 10_000, "unsent_bytes": 1 << 20}
+        with transfer_of([whole(source)], ours, strategy, **settings) as (
+            transfer,
+            tally,
+        ):
             with pytest.raises(OSError, match="Input/output") as caught:
-                list(transfer.steps())
+                pump(transfer, peer)
 
     assert not isinstance(caught.value, DisconnectedError)
-    assert tally.sent == 2000
+    assert 0 < tally.sent < 3 * len(CONTENT)
+    assert tally.strategy == strategy
+
+
+@every_strategy
+def test_signals_interrupt_no_transfer(tmp_path: Path, strategy: Strategy) -> None:
+    """On a blocking socket, so that they come while a call waits."""
+    caught: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _frame: caught.append(number))
+    content = CONTENT * 4
+    received: list[bytes] = []
+
+    def read_slowly() -> None:
+        while not caught:
+            time.sleep(0.001)
+        received.append(receive(peer, len(content)))
+
+    with open_file(tmp_path / "f", content) as source, connected() as (ours, peer):
+        ours.setblocking(True)
+        reader = threading.Thread(target=read_slowly)
+        reader.start()
+        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+        try:
+            with transfer_of([whole(source)], ours, strategy) as (transfer, _):
+                for _want in transfer.steps():
+                    pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            ours.close()
+            reader.join()
+    assert received == [content]
+    assert caught
+
+
+def traces_of(path: Path) -> list[str]:
+    """What this process still has of a file: descriptors, mappings."""
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    opened = [link for link in links if os.path.lexists(link)]
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    found = [os.readlink(link) for link in opened if os.path.lexists(link)]
+    return [each for each in (*found, *maps) if each.endswith(str(path))]
+
+
+@every_strategy
+def test_who_ends_at_any_step_leaves_nothing_behind(
+    tmp_path: Path, strategy: Strategy
+) -> None:
+    path, is_through = tmp_path / "f", False
+    most = count()
+    with open_file(path, CONTENT * 3):  # what is left of a lease is its
+        pass
+    while not is_through:
+        with FileSource.open(path) as source, connected() as (ours, peer):
+            with transfer_of(
+                [whole(source)], ours, strategy, 300_000, integrity="fast"
+            ) as (transfer, tally):
+                peer.setblocking(False)
+                for _want in islice(transfer.steps(), next(most)):
+                    with contextlib.suppress(BlockingIOError):
+                        peer.recv(1 << 20)
+                is_through = tally.sent == tally.promised
+        eventually(lambda: not traces_of(path), "the end of the last read")
+    assert next(most) > 5
 
 
 def test_a_transfer_keeps_its_source_open_until_it_is_closed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import click
 from zc_response import __version__
 from zc_response.cli.bench.options import bench
 from zc_response.cli.doctor.options import doctor
+from zc_response.cli.explain.options import explain
 
 
 @click.group()
@@ -17,3 +18,4 @@ def zc_response() -> None:
 
 zc_response.add_command(bench)
 zc_response.add_command(doctor)
+zc_response.add_command(explain)

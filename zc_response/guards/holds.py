@@ -16,7 +16,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from zc_response.errors import ChangedError, FileChangedError
 from zc_response.guards.leases import Lease, State, leases
@@ -32,6 +32,7 @@ LEASE: Final = "lease"
 SNAPSHOT: Final = "snapshot"
 
 Bytes = bytes | bytearray
+_T = TypeVar("_T")
 
 
 class Rest(Protocol):
@@ -173,12 +174,16 @@ class Hold:
 
         None as long as it `is_broken`.
         """
+        return self.read_by(lambda source: source.read(offset, count))
+
+    def read_by(self, how: Callable[[FileSource], _T]) -> _T | None:
+        """The same of whatever `how` reads of the source."""
         with self:
             if self.is_broken:
                 return None
             if not self._is_settled:
                 self._settle()
-            data = self.source.read(offset, count)
+            data = how(self.source)
             self._check_read()
         return data
 

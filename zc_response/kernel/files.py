@@ -24,6 +24,24 @@ def open_for_reading(path: str | bytes | os.PathLike[str]) -> int:
     return os.open(path, _READ)
 
 
+def open_directly(fd: int) -> int:
+    """A new descriptor of the same file whose reads pass the page cache by (open(2)).
+
+    By its link in /proc, whatever its name is by now. Offsets, counts and addresses
+    have to be multiples of the disk's block. Raises OSError: EINVAL where a filesystem
+    does not have O_DIRECT (some say so only when it is read), ENOENT without /proc.
+    """
+    flag = getattr(os, "O_DIRECT", None)
+    if flag is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return os.open(f"/proc/self/fd/{fd}", _READ | flag)
+
+
+def read_into(fd: int, buffer: memoryview, offset: int) -> int:
+    """Fill `buffer` from `offset` on; how many bytes: fewer at the end of the file."""
+    return os.preadv(fd, (buffer,), offset)
+
+
 def open_beneath(directory: int, path: str) -> int:
     """A descriptor of `path`, resolved without ever leaving `directory` (openat2(2)).
 

@@ -203,6 +203,13 @@ class FileSource:
         """Up to `count` bytes from `offset` on; fewer only at the end of the file."""
         return os.pread(self.fileno(), count, offset)
 
+    def unbuffered(self) -> FileSource:
+        """The same file, opened once more, to be read around the page cache.
+
+        It is the caller's to release. Raises OSError where that cannot be had.
+        """
+        return FileSource(files.open_directly(self.fileno()), self.path)
+
     def __enter__(self) -> FileSource:
         return self
 

@@ -1,8 +1,12 @@
-"""Which strategy carries a body: one table, read from the top."""
+"""Which strategy carries a body: one table, read from the top.
+
+Pure, but for the question where the client is, which is asked only if it decides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set as AbstractSet
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -15,6 +19,10 @@ class Strategy(str, Enum):
 
     SENDFILE = "sendfile"
     """By reference, from the page cache to the socket (sendfile(2))."""
+    MMAP = "mmap"
+    """Copied into the socket out of a mapping, and never read (mmap(2), send(2))."""
+    DIRECT = "direct"
+    """Read around the page cache (O_DIRECT) and written out."""
     COPY = "copy"
     """Read into memory and written out again."""
 
@@ -29,43 +37,111 @@ class Choice(NamedTuple):
     reason: str
 
 
-class Case(NamedTuple):
-    """What a choice depends on; `is_firm` says that nobody can change the files."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What a choice depends on.
+
+    `is_firm` says that nobody can change the files, `count` how many bytes there are to
+    be sent.
+    """
 
     access: Access
     policy: Policy
     is_firm: bool
+    count: int
 
     @property
     def is_strict(self) -> bool:
         """True if no mixture may ever reach the client."""
         return self.policy.integrity == "strict"
 
+    @property
+    def is_huge(self) -> bool:
+        """True if it is not to be read through the page cache."""
+        least = self.policy.direct_min
+        return self.policy.strategy == "direct" or 0 < least <= self.count
 
-_Rule = tuple[Callable[[Case], bool], Strategy, str]
 
-RULES: Final[tuple[_Rule, ...]] = (
-    (lambda case: not case.policy.zero_copy, Strategy.COPY, "switched off"),
-    (lambda case: case.access.fileno is None, Strategy.COPY, ""),
-    (
+class Rule(NamedTuple):
+    """A line of the table: the case, in words too; the strategies that do, the best one
+    first; and the reason that a report gives (the access's obstacle if it is empty)."""
+
+    when: str
+    holds: Callable[[Case], bool]
+    strategies: tuple[Strategy, ...]
+    reason: str
+
+
+_COPY, _DIRECT, _MMAP, _SENDFILE = map(Strategy, ("copy", "direct", "mmap", "sendfile"))
+
+RULES: Final = (
+    Rule(
+        "`zero_copy` is off, or `strategy` is `copy`",
+        lambda case: not case.policy.zero_copy or case.policy.strategy == "copy",
+        (_COPY,),
+        "switched off",
+    ),
+    Rule(
+        "the socket cannot be had: TLS, HTTP/2, a server we do not know",
+        lambda case: case.access.fileno is None,
+        (_COPY,),
+        "",
+    ),
+    Rule(
+        "`strategy` is `direct`, or `direct_min` bytes or more are to be sent",
+        lambda case: case.is_huge,
+        (_DIRECT,),
+        "around the page cache",
+    ),
+    Rule(
+        "`integrity` is `strict`, and there is no firm lease on the file",
         lambda case: case.is_strict and not case.is_firm,
-        Strategy.COPY,
+        (_COPY,),
         "strict, and no lease on the file",
     ),
-    (
+    Rule(
+        "`strategy` is `mmap`",
+        lambda case: case.policy.strategy == "mmap",
+        (_MMAP,),
+        "asked for",
+    ),
+    Rule(
+        "`integrity` is `strict`, and the client may be on this host",
         lambda case: case.is_strict and case.access.is_same_host(),
-        Strategy.COPY,
+        (_MMAP, _COPY),
         "strict, and the client may be on this host",
     ),
-    (lambda _: True, Strategy.SENDFILE, "plain socket"),
+    Rule(
+        "else",
+        lambda _: True,
+        (_SENDFILE, _MMAP, _COPY),
+        "plain socket",
+    ),
 )
-"""The first rule that holds decides; without a reason, the access's obstacle is it."""
+"""The first rule that holds decides. A strategy that a kernel, filesystem or filter has
+refused is left out, and with its last one the rule."""
+
+NONE: Final[frozenset[str]] = frozenset()
 
 
-def choose(access: Access, policy: Policy, *, is_firm: bool) -> Choice:
+def choose(
+    access: Access,
+    policy: Policy,
+    *,
+    is_firm: bool,
+    count: int,
+    refused: AbstractSet[str] = NONE,
+) -> Choice:
     """The strategy for slices of regular files over `access`, and why."""
-    case = Case(access, policy, is_firm)
-    for holds, strategy, reason in RULES:
-        if holds(case):
-            return Choice(strategy, reason or access.obstacle)
-    raise AssertionError("the last rule always holds")
+    case = Case(access=access, policy=policy, is_firm=is_firm, count=count)
+    rule, strategy = deciding(case, refused)
+    return Choice(strategy, rule.reason or access.obstacle)
+
+
+def deciding(case: Case, refused: AbstractSet[str] = NONE) -> tuple[Rule, Strategy]:
+    """The rule that decides a case, and the strategy that it comes to."""
+    for rule in RULES:
+        left = [each for each in rule.strategies if each not in refused]
+        if left and rule.holds(case):
+            return rule, left[0]
+    raise AssertionError("copy is never refused")

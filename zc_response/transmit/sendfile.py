@@ -1,72 +1,22 @@
 """By reference: the kernel queues pages of the file on the socket.
 
-nginx's rules hold here too. Ask for a bounded piece at a time, or one fast client
-keeps the loop for up to 2 GiB. A short count is not yet "full": since Linux 4.3 the
-call may return early for no reason, so only EAGAIN says that the socket must be
-waited for. A count of 0 is the end of the file: if bytes are still owed, the file has
-shrunk and the framing of this connection is past repair.
-
-Pages that are not in memory are read inside the call. Such a step is taken elsewhere,
-and a smaller one: the kernel reads ahead of it, but no further than the client asks.
-
-What has been queued can still change with the file. So where nothing but a look at the
-facts tells of a change, the last byte leaves after the last look.
+Since Linux 4.3 the call may return early for no reason. What has been queued can still
+change with the file, until the client has it.
 """
 
 from __future__ import annotations
 
-import time
-
-from zc_response.errors import TruncatedError
 from zc_response.kernel import sockets
-from zc_response.transmit.residency import is_resident
-from zc_response.transmit.steps import (
-    Cursor,
-    Line,
-    RefusedError,
-    Steps,
-    Want,
-    peer_gone,
-    until_free,
-)
+from zc_response.sources import FileSource
+from zc_response.transmit.steps import Cursor, Line, Steps
+from zc_response.transmit.straight import straight
 
 
 def sendfile(line: Line, cursor: Cursor) -> Steps:
     """Send what is left of a slice, a step at a time."""
-    hold, tally, pace = cursor.hold, line.tally, line.pace
-    while cursor.left:
-        yield from until_free(hold)
-        source = hold.source
-        asked = min(cursor.left, pace.step)
-        if hold.compares and 1 < asked == cursor.left:
-            asked -= 1
-        cold = not is_resident(source, cursor.offset, asked)
-        if cold:
-            asked = min(asked, line.cold_bytes)
-            yield Want.DISK
-        hold.check()
-        began = time.monotonic()
-        try:
-            with hold:
-                if hold.source is not source or hold.is_broken:
-                    continue
-                line.has_references = True
-                out = line.socket.fileno()
-                count = sockets.sendfile(out, source.fileno(), cursor.offset, asked)
-        except BlockingIOError:
-            yield line.is_full()
-            continue
-        except OSError as exc:
-            hold.check_failure()
-            if exc.errno in sockets.REFUSED:
-                raise RefusedError(f"sendfile: {exc.strerror}") from exc
-            raise peer_gone(exc) from exc
-        hold.check_failure()
-        if count == 0:
-            raise TruncatedError(f"{source.path} ends at byte {cursor.offset}")
-        cursor.offset += count
-        tally.sent += count
-        if count == asked and cursor.left:
-            if not cold:
-                pace.stepped(0 if line.waits else time.monotonic() - began)
-            yield Want.TURN
+    return straight(line, cursor, "sendfile", _send)
+
+
+def _send(line: Line, source: FileSource, offset: int, count: int) -> int:
+    line.has_references = True
+    return sockets.sendfile(line.socket.fileno(), source.fileno(), offset, count)

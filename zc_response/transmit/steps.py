@@ -146,7 +146,9 @@ class Line:
             sockets.limit_unsent(self.socket, bound)
         return Want.WRITABLE
 
-    def write(self, data: bytes, *, more: bool, counted: bool = True) -> Steps:
+    def write(
+        self, data: bytes | memoryview, *, more: bool, counted: bool = True
+    ) -> Steps:
         """Send literal bytes; `more` says that others follow at once.
 
         `counted` ones are part of the body.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
 from typing import Final
 
 from zc_response.errors import DisconnectedError
@@ -12,13 +12,17 @@ from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.transmit.access import Access
 from zc_response.transmit.body import Body
-from zc_response.transmit.choose import Strategy
+from zc_response.transmit.choose import Strategy, choose
 from zc_response.transmit.copy import copy
+from zc_response.transmit.direct import direct
+from zc_response.transmit.mapping import mmap
 from zc_response.transmit.sendfile import sendfile
 from zc_response.transmit.steps import Cursor, Line, RefusedError, Steps, Want
 
 STRATEGIES: Final[dict[str, Callable[[Line, Cursor], Steps]]] = {
     Strategy.SENDFILE: sendfile,
+    Strategy.MMAP: mmap,
+    Strategy.DIRECT: direct,
     Strategy.COPY: copy,
 }
 
@@ -33,17 +37,20 @@ class Transfer:
     As for the socket: for one turn, in which nobody else runs, the server's own
     descriptor is borrowed; who takes another turn calls `check` first. A transfer that
     has to wait takes a duplicate, whose number nobody can close or reuse, and gives it
-    up again for a long wait. Under `strict`, one that sends by reference keeps it, so
-    that it can be cut off by whoever looks after its lease.
+    up again for a long wait. Under `strict`, one that sends what nobody has read keeps
+    it, so that it can be cut off by whoever looks after its lease.
     """
 
     __slots__ = (
+        "_access",
         "_body",
         "_fileno",
         "_is_owner",
         "_keeps_socket",
         "_line",
         "_lock",
+        "_policy",
+        "_refused",
         "_steps",
         "_wake",
         "head",
@@ -60,12 +67,13 @@ class Transfer:
         self.tally = tally
         self.stall_timeout = policy.stall_timeout
         self._body = body
-        self._fileno = access.fileno
-        by_reference = tally.strategy == Strategy.SENDFILE
-        self._keeps_socket = by_reference and policy.integrity == "strict"
+        self._access, self._fileno, self._policy = access, access.fileno, policy
+        self._refused: set[str] = set()
+        is_strict = policy.integrity == "strict"
+        self._keeps_socket = is_strict and tally.strategy != Strategy.COPY
         self._is_owner = self._keeps_socket
         self._lock = new_lock()
-        self._steps: Steps | None = None
+        self._steps: Generator[Want, None, None] | None = None
         self._wake: Callable[[], object] = _nobody
         try:
             get = sockets.duplicate if self._is_owner else sockets.borrow
@@ -149,7 +157,7 @@ class Transfer:
             self._steps = self._all()
         return self._steps
 
-    def _all(self) -> Steps:
+    def _all(self) -> Generator[Want, None, None]:
         """Literal bytes wait for those that follow (MSG_MORE)."""
         line, tail, pieces = self._line, self.tail, self._body.pieces
         last = len(pieces) - 1
@@ -177,11 +185,23 @@ class Transfer:
 
     def _send(self, cursor: Cursor) -> Steps:
         tally = self._line.tally
-        try:
-            yield from STRATEGIES[tally.strategy](self._line, cursor)
-        except RefusedError as refusal:
-            tally.strategy, tally.reason = Strategy.COPY, str(refusal)
-            yield from copy(self._line, cursor)
+        while cursor.left:
+            try:
+                yield from STRATEGIES[tally.strategy](self._line, cursor)
+            except RefusedError as refusal:
+                self._refused.add(tally.strategy)
+                tally.strategy, tally.reason = self._next_best(), str(refusal)
+
+    def _next_best(self) -> Strategy:
+        """The strategy for what is left, without those that have been refused."""
+        tally = self._line.tally
+        return choose(
+            self._access,
+            self._policy,
+            is_firm=self._body.is_firm,
+            count=tally.promised,
+            refused=self._refused,
+        ).strategy
 
     # When somebody waits to write to a file; in any thread ----------------------------
 
@@ -232,6 +252,8 @@ class Transfer:
         with self._lock:
             self._let_go()
         self._wake = _nobody
+        if self._steps is not None:
+            self._steps.close()
         self.tally.guard = self._body.guard
         self._body.close()
 
