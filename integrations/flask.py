@@ -44,7 +44,7 @@ from zc_response.errors import FileForbiddenError, SourceError
 from zc_response.planning import Segment, plan
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import is_settled, represent
-from zc_response.sources import FileSource, open_files
+from zc_response.sources import FileSource, MemoryFile, open_files
 from zc_response.wsgi import (
     EXCHANGE,
     Environ,
@@ -63,7 +63,7 @@ MaxAge = int | Callable[[str | None], int | None] | None
 
 
 def send_file(
-    path_or_file: os.PathLike[str] | str | IO[bytes],
+    path_or_file: os.PathLike[str] | str | IO[bytes] | MemoryFile,
     mimetype: str | None = None,
     as_attachment: bool = False,
     download_name: str | None = None,
@@ -74,6 +74,7 @@ def send_file(
 ) -> Response:
     """Send a file, as `flask.send_file` does.
 
+    Of a `MemoryFile`, which stays the caller's, the name is a name for the download.
     Raises the OSError that says why a path cannot be opened: FileNotFoundError,
     PermissionError. A file object that is no file of the operating system, and one that
     does not stand at its beginning, are Flask's own affair.
@@ -89,6 +90,11 @@ def send_file(
     }
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     policy = _policy(app)
+    if isinstance(path_or_file, MemoryFile):
+        options["mimetype"] = mimetype or path_or_file.media_type
+        options["download_name"] = download_name or path_or_file.name or None
+        shared = path_or_file.share()
+        return _respond(app, shared, None, shared.release, policy, **options)
     if not app.config["USE_X_SENDFILE"]:
         source = _open(path_or_file, app, policy)
         if source is not None and _is_path(path_or_file):

@@ -60,7 +60,14 @@ from zc_response.planning import (
 )
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import entity_tag, is_settled, represent
-from zc_response.sources import Facts, FileSource, OpenFiles, open_files, place_of
+from zc_response.sources import (
+    Facts,
+    FileSource,
+    MemoryFile,
+    OpenFiles,
+    open_files,
+    place_of,
+)
 
 __all__ = ["FileResponse", "StaticFiles"]
 
@@ -80,6 +87,8 @@ class FileResponse(StarletteFileResponse):
     `policy`, a class attribute, replaces the settings from the environment in a
     subclass. `max_rate`, an attribute of class or response, is the most bytes a second
     that it is sent at (None: what the policy says).
+
+    Instead of a path it takes a `MemoryFile`, which stays the caller's.
     """
 
     policy: ClassVar[Policy | None] = None
@@ -87,7 +96,7 @@ class FileResponse(StarletteFileResponse):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | MemoryFile,
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         media_type: str | None = None,
@@ -96,15 +105,21 @@ class FileResponse(StarletteFileResponse):
         stat_result: os.stat_result | None = None,
         content_disposition_type: str = "attachment",
     ) -> None:
+        self._memory = path if isinstance(path, MemoryFile) else None
         if media_type is None:
-            media_type = _guess(filename or os.fspath(path))
+            media_type = _media_type(path, filename)
         self._settings = self.policy or default_policy()
         self._root = ""  # the directory that the file must lie in, if there is one
         self._encoded = self._settings.precompressed == "always"
         self._preliminary = _ACCEPT_RANGES
         self._known: FileSource | None = None  # the file, if it has just been found
         super().__init__(
-            path, status_code, headers, media_type, background, stat_result=stat_result
+            path,  # type: ignore[arg-type]  # Starlette only keeps it
+            status_code,
+            headers,
+            media_type,
+            background,
+            stat_result=stat_result,
         )
         self.filename = filename
         if filename is not None:
@@ -122,7 +137,7 @@ class FileResponse(StarletteFileResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":  # a denied websocket gets Starlette's own answer
-            await super().__call__(scope, receive, send)
+            await self._deny(scope, receive, send)
             return
         request = conditions(scope)
         accepted = request.pop("accept-encoding", "")
@@ -155,6 +170,14 @@ class FileResponse(StarletteFileResponse):
         if self.background is not None:
             await self.background()
 
+    async def _deny(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._memory is None:
+            await super().__call__(scope, receive, send)
+            return
+        content, headers = self._memory.read(), dict(self.headers)
+        response = Response(content, self.status_code, headers)
+        await response(scope, receive, send)
+
     async def _send(
         self,
         scope: Scope,
@@ -181,6 +204,8 @@ class FileResponse(StarletteFileResponse):
 
     def _recall(self, encodings: str | None) -> _Selected | None:
         """What is to be sent, if that can be told without waiting for a disk."""
+        if self._memory is not None:
+            return _Selected(self._memory.share(), "", False)
         files, known = open_files(self._settings), self._known
         if known is not None:
             source: FileSource | None = known.retain()
@@ -252,6 +277,12 @@ class FileResponse(StarletteFileResponse):
             raise refusal from error
         response = PlainTextResponse(refusal.detail, error.status, headers)
         await response(scope, receive, send)
+
+
+def _media_type(path: str | os.PathLike[str] | MemoryFile, filename: str | None) -> str:
+    if isinstance(path, MemoryFile):
+        return path.media_type
+    return _guess(filename or os.fspath(path))
 
 
 @lru_cache(4096)

@@ -35,12 +35,15 @@ from zc_response.errors import (
 )
 from zc_response.policy import Policy
 from zc_response.report import Outcome, Report, add_listener, remove_listener
+from zc_response.sources import MemoryFile
 
 __version__ = "0.1.0"
 
 __all__ = [
     # Settings
     "Policy",
+    # Bodies made by the application
+    "MemoryFile",
     # What happened to a body
     "Outcome",
     "Report",

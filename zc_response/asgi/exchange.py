@@ -207,7 +207,9 @@ class Exchange:
             return False
         access = self._connection.access()
         body = self._hold(segments)
-        strategy, reason = choose(access, self._policy, is_firm=body.is_firm)
+        strategy, reason = choose(
+            access, self._policy, is_firm=body.is_firm, is_fixed=body.is_fixed
+        )
         tally = Tally(
             path=path,
             status=self._status,

@@ -24,12 +24,11 @@ from zc_response.guards.snapshots import Snapshot, Stretch
 from zc_response.kernel import files, pages
 from zc_response.native import new_lock
 from zc_response.policy import Policy
-from zc_response.sources import FileSource, grain_ns
+from zc_response.sources import SNAPSHOT, FileSource, grain_ns
 
 COUNT: Final = "count"
 STAT: Final = "stat"
 LEASE: Final = "lease"
-SNAPSHOT: Final = "snapshot"
 
 Bytes = bytes | bytearray
 
@@ -58,8 +57,10 @@ class Hold:
     """A hold on a file, from `begin` until `close`.
 
     `source` is where bytes come from now; `guard` says what stands behind it, and
-    `reason` why that is not a lease. Who sends bytes by reference does so in its
-    context, in which `source` stays what it is, and only if it is not `is_broken`.
+    `reason` why that is not a lease. One that `is_fixed` needs no guarding: its bytes
+    cannot change, nor can those that are queued. Who sends bytes by reference does so
+    in its context, in which `source` stays what it is, and only if it is not
+    `is_broken`.
     """
 
     __slots__ = (
@@ -76,6 +77,7 @@ class Hold:
         "budget",
         "carrier",
         "guard",
+        "is_fixed",
         "most_bytes",
         "owed",
         "reason",
@@ -84,7 +86,8 @@ class Hold:
 
     def __init__(self, source: FileSource, policy: Policy) -> None:
         self._is_strict = policy.integrity == "strict"
-        self._is_wary = self._is_strict or is_young(source)
+        self.is_fixed = source.fixed is not None
+        self._is_wary = not self.is_fixed and (self._is_strict or is_young(source))
         self._is_settled = not self._is_wary
         self._lease: Lease | None = None
         self._status: os.stat_result | None = None
@@ -95,8 +98,8 @@ class Hold:
         self._lock = new_lock()
         self._failure = ""
         self._is_open, self._is_closing = True, False
-        self._is_guarded = policy.integrity != "fast"
-        self.guard, self.reason = COUNT, ""
+        self._is_guarded = policy.integrity != "fast" and not self.is_fixed
+        self.guard, self.reason = source.fixed or (COUNT, "")
         self.source = source.retain()
 
     def begin(self) -> None:
@@ -136,7 +139,7 @@ class Hold:
     @property
     def is_firm(self) -> bool:
         """True as long as nobody at all can change the file."""
-        if self.guard == SNAPSHOT:
+        if self.is_fixed or self.guard == SNAPSHOT:
             return True
         return self._lease is not None and not self._lease.is_weak
 
@@ -299,7 +302,7 @@ def read_at_once(
 
     None if it gets nothing, or something that may not be good.
     """
-    if integrity == "fast":
+    if integrity == "fast" or source.fixed is not None:
         return read()
     lease = _lent(source)
     if lease is None:

@@ -30,11 +30,16 @@ class Choice(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What a choice depends on; `is_firm` says that nobody can change the files."""
+    """What a choice depends on.
+
+    `is_firm` says that nobody can change the files unless we let go of them, `is_fixed`
+    that nobody ever can, not even what is under way of them.
+    """
 
     access: Access
     policy: Policy
     is_firm: bool
+    is_fixed: bool = False
 
     @property
     def is_strict(self) -> bool:
@@ -47,6 +52,7 @@ _Rule = tuple[Callable[[Case], bool], Strategy, str]
 RULES: Final[tuple[_Rule, ...]] = (
     (lambda case: not case.policy.zero_copy, Strategy.COPY, "switched off"),
     (lambda case: case.access.fileno is None, Strategy.COPY, ""),
+    (lambda case: case.is_fixed, Strategy.SENDFILE, "plain socket"),
     (
         lambda case: case.is_strict and not case.is_firm,
         Strategy.COPY,
@@ -62,9 +68,11 @@ RULES: Final[tuple[_Rule, ...]] = (
 """The first rule that holds decides; without a reason, the access's obstacle is it."""
 
 
-def choose(access: Access, policy: Policy, *, is_firm: bool) -> Choice:
+def choose(
+    access: Access, policy: Policy, *, is_firm: bool, is_fixed: bool = False
+) -> Choice:
     """The strategy for slices of regular files over `access`, and why."""
-    case = Case(access, policy, is_firm)
+    case = Case(access, policy, is_firm, is_fixed)
     for holds, strategy, reason in RULES:
         if holds(case):
             return Choice(strategy, reason or access.obstacle)

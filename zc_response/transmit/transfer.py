@@ -33,8 +33,8 @@ class Transfer:
     As for the socket: for one turn, in which nobody else runs, the server's own
     descriptor is borrowed; who takes another turn calls `check` first. A transfer that
     has to wait takes a duplicate, whose number nobody can close or reuse, and gives it
-    up again for a long wait. Under `strict`, one that sends by reference keeps it, so
-    that it can be cut off by whoever looks after its lease.
+    up again for a long wait. Under `strict`, one that sends by reference what could
+    change keeps it, so that it can be cut off by whoever looks after its lease.
     """
 
     __slots__ = (
@@ -62,7 +62,8 @@ class Transfer:
         self._body = body
         self._fileno = access.fileno
         by_reference = tally.strategy == Strategy.SENDFILE
-        self._keeps_socket = by_reference and policy.integrity == "strict"
+        is_strict = policy.integrity == "strict" and not body.is_fixed
+        self._keeps_socket = by_reference and is_strict
         self._is_owner = self._keeps_socket
         self._lock = new_lock()
         self._steps: Steps | None = None

@@ -108,7 +108,9 @@ class Exchange:
             connection.start_response(*_CHANGED, sys.exc_info())
             return
         access = connection.access()
-        strategy, reason = choose(access, policy, is_firm=body.is_firm)
+        strategy, reason = choose(
+            access, policy, is_firm=body.is_firm, is_fixed=body.is_fixed
+        )
         is_small = count <= policy.small_bytes
         tally = Tally(
             path=path,
