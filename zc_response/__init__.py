@@ -8,6 +8,7 @@ General layout, from the view to the wire; data goes one way:
     integrations/<server>      the connection     -> what the server lets us reach
     transmit/                  strategy and driver: the bytes on the wire
     guards/                    may end a transfer between two steps
+    derived/                   what is made of a file: compressed variants, snapshots
     threads.py                 where a step waits that may wait for a disk
     kernel/                    the syscalls, one thin function each
     report.py                  what happened, to the log and to listeners
@@ -24,6 +25,7 @@ from zc_response.errors import (
     FileForbiddenError,
     FileMissingError,
     FilesystemTimeoutError,
+    NoSnapshotError,
     NotRegularFileError,
     OutOfDescriptorsError,
     PolicyError,
@@ -59,6 +61,7 @@ __all__ = [
     "OutOfDescriptorsError",
     "FilesystemTimeoutError",
     "FileChangedError",
+    "NoSnapshotError",
     "TransferError",
     "ChangedError",
     "TruncatedError",

@@ -28,6 +28,7 @@ from zc_response.guards.holds import (
     read_borrowed,
 )
 from zc_response.guards.leases import close_all, lease_or_reason
+from zc_response.guards.snapshots import Snapshot, make as make_snapshot
 from zc_response.sources import SNAPSHOT
 
 __all__ = [
@@ -36,8 +37,10 @@ __all__ = [
     "SNAPSHOT",
     "STAT",
     "Hold",
+    "Snapshot",
     "close_all",
     "lease_or_reason",
+    "make_snapshot",
     "read_at_once",
     "read_borrowed",
 ]

@@ -16,7 +16,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from zc_response.errors import ChangedError, FileChangedError
 from zc_response.guards.leases import Lease, State, leases
@@ -31,6 +31,7 @@ STAT: Final = "stat"
 LEASE: Final = "lease"
 
 Bytes = bytes | bytearray
+_T = TypeVar("_T")
 
 
 class Rest(Protocol):
@@ -176,14 +177,22 @@ class Hold:
 
         None as long as it `is_broken`.
         """
+        return self.look(lambda source: source.read(offset, count))
+
+    def look(self, function: Callable[[FileSource], _T]) -> _T | None:
+        """What `function` gets from the file, if that is good; whoever waits to write
+        waits for it.
+
+        None as long as it `is_broken`. Raises as `check`.
+        """
         with self:
             if self.is_broken:
                 return None
             if not self._is_settled:
                 self._settle()
-            data = self.source.read(offset, count)
+            found = function(self.source)
             self._check_read()
-        return data
+        return found
 
     def _check_read(self) -> None:
         if self.may_wait:

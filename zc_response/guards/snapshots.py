@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, NamedTuple
 
 from zc_response.kernel import copies
-from zc_response.sources import SNAPSHOT, FileSource, Fixed, Validators
+from zc_response.sources import SNAPSHOT, FileSource, Fixed
 
 Stretch = tuple[int, int]
 """Bytes of a file: the offset of the first, and that after the last."""
@@ -66,7 +66,7 @@ def make(
         return room.copy
 
 
-def reflink(source: FileSource, validators: Validators | None = None) -> FileSource:
+def reflink(source: FileSource) -> FileSource:
     """A copy of the whole file on its own filesystem. Raises OSError if it has none.
 
     It is of one moment: FICLONE takes the inode's lock, which a write(2) holds.
@@ -85,7 +85,7 @@ def reflink(source: FileSource, validators: Validators | None = None) -> FileSou
         except BaseException:
             os.close(fd)
             raise
-        return FileSource(fd, source.path, Fixed(SNAPSHOT, "reflink"), validators)
+        return FileSource(fd, source.path, Fixed(SNAPSHOT, "reflink"))
     raise refusal or OSError(f"no directory for a copy of {source.path}")
 
 

@@ -13,7 +13,7 @@ and body then speak of the same file, whatever happens to its name.
 
 from __future__ import annotations
 
-from zc_response.sources.cache import OpenFiles, open_files
+from zc_response.sources.cache import OpenFiles, descriptor_limit, open_files
 from zc_response.sources.file import (
     PRIVATE,
     SEALED,
@@ -40,6 +40,7 @@ __all__ = [
     "OpenFiles",
     "Root",
     "Validators",
+    "descriptor_limit",
     "grain_ns",
     "open_files",
     "place_of",

@@ -54,14 +54,15 @@ class MemoryFile:
     bytes makes the same tag; an `etag`, without quotes, saves that, and must then be
     another for other bytes. There is no Last-Modified unless `last_modified` is given
     (a datetime, or seconds since the epoch): two files made within one second would
-    share it.
+    share it. `coding` is the content coding of the bytes, if they are compressed; then
+    responses say so in Content-Encoding.
 
     The memory is given back when nobody refers to the file and the last transfer is
     over, or by `close`. Raises OSError where there is no room or no descriptor left,
-    and ValueError for an `etag` that cannot be one.
+    and ValueError for an `etag` or a `coding` that cannot be one.
     """
 
-    __slots__ = ("__weakref__", "_held", "_source", "media_type", "name")
+    __slots__ = ("__weakref__", "_held", "_source", "coding", "media_type", "name")
 
     def __init__(
         self,
@@ -71,8 +72,9 @@ class MemoryFile:
         name: str = "",
         etag: str | None = None,
         last_modified: datetime | float | None = None,
+        coding: str = "",
     ) -> None:
-        about = _About.of(media_type, name, etag, last_modified)
+        about = _About.of(media_type, name, etag, last_modified, coding)
         blank = _Blank.make(name)
         try:
             _write(blank.fd, data)
@@ -89,6 +91,7 @@ class MemoryFile:
         name: str = "",
         etag: str | None = None,
         last_modified: datetime | float | None = None,
+        coding: str = "",
     ) -> Draft:
         """A binary file to write into, sealed when it is closed.
 
@@ -98,17 +101,19 @@ class MemoryFile:
                 pdf.save(draft)
             return FileResponse(draft.memory_file)
         """
-        return Draft(_About.of(media_type, name, etag, last_modified))
+        return Draft(_About.of(media_type, name, etag, last_modified, coding))
 
     def _take(self, blank: _Blank, about: _About) -> None:
         """Seal what has been written; the descriptor is ours from now on."""
         try:
             fixed = _seal(blank)
-            tag = about.etag or etag_from_content(_digest(blank.fd))
+            what = about.etag or _digest(blank.fd)
+            tag = etag_from_content(what, suffix=about.coding)
         except BaseException:
             os.close(blank.fd)
             raise
         self.name, self.media_type = about.name, about.media_type
+        self.coding = about.coding
         validators = Validators(tag, about.last_modified)
         path = f"<memory file {about.name!r}>" if about.name else "<memory file>"
         self._source = FileSource(blank.fd, path, fixed, validators)
@@ -258,6 +263,7 @@ class _About(NamedTuple):
     media_type: str
     etag: str
     last_modified: int | None
+    coding: str
 
     @classmethod
     def of(
@@ -266,15 +272,15 @@ class _About(NamedTuple):
         name: str,
         etag: str | None,
         last_modified: datetime | float | None,
+        coding: str,
     ) -> _About:
-        tag = "" if etag is None else f'"{etag}"'
-        if tag and EntityTag.parse(tag) is None:
-            raise ValueError(f"{etag!r} cannot be an entity-tag")
+        if EntityTag.parse(f'"{etag or ""}:{coding}"') is None:
+            raise ValueError(f"{etag!r} with {coding!r} cannot be an entity-tag")
         if isinstance(last_modified, datetime):
             last_modified = last_modified.timestamp()
         seconds = None if last_modified is None else int(last_modified)
         kind = media_type or guess_type(name)[0] or "application/octet-stream"
-        return cls(name, kind, tag, seconds)
+        return cls(name, kind, etag or "", seconds, coding)
 
 
 class _Blank(NamedTuple):
