@@ -16,6 +16,7 @@ from tests.live import eventually
 from zc_response import Policy
 from zc_response.derived import CODINGS, Variants, codings, variants
 from zc_response.derived.codings import Compressor
+from zc_response.guards.leases import leases
 from zc_response.sources import FileSource
 from zc_response.threads import close_all
 
@@ -223,6 +224,20 @@ def test_a_file_that_changes_meanwhile_gets_none(
 
     assert len(cache) == 0
     assert cache.get(source, "gzip", "text/html", policy) is None
+
+
+def test_a_file_that_changes_and_has_its_mtime_set_back_gets_none(
+    cache: Variants, source: FileSource, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "join", lambda *_args: "refused")
+    cache.get(source, "gzip", "text/html", POLICY)
+    eventually(lambda: slow.made)
+    Path(source.path).write_bytes(TEXT[::-1])
+    os.utime(source.path, ns=(0, source.facts.mtime_ns))
+    slow.may_go_on.set()
+    close_all()
+
+    assert len(cache) == 0
 
 
 def test_the_oldest_goes_when_there_is_no_room(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
 import gc
@@ -216,6 +217,15 @@ def test_text_can_be_written_through_a_wrapper_that_closes_it() -> None:
 
     with draft.memory_file as file:
         assert file.read() == "naïve".encode()
+
+
+def test_text_can_be_written_through_a_wrapper_that_is_left_to_itself() -> None:
+    with MemoryFile.open("text/csv") as draft:
+        text = io.TextIOWrapper(draft, "utf-8", newline="", write_through=True)
+        csv.writer(text).writerows([["a", "ü"], [1, 2]])
+
+    with draft.memory_file as file:
+        assert file.read().decode() == "a,ü\r\n1,2\r\n"
 
 
 def test_a_draft_that_fails_leaves_nothing() -> None:
