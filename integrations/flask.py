@@ -40,11 +40,12 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import quote_etag
 
+from zc_response.derived import snapshot_of
 from zc_response.errors import FileForbiddenError, SourceError
 from zc_response.planning import Segment, plan
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import is_settled, represent
-from zc_response.sources import FileSource, open_files
+from zc_response.sources import FileSource, MemoryFile, open_files
 from zc_response.wsgi import (
     EXCHANGE,
     Environ,
@@ -63,7 +64,7 @@ MaxAge = int | Callable[[str | None], int | None] | None
 
 
 def send_file(
-    path_or_file: os.PathLike[str] | str | IO[bytes],
+    path_or_file: os.PathLike[str] | str | IO[bytes] | MemoryFile,
     mimetype: str | None = None,
     as_attachment: bool = False,
     download_name: str | None = None,
@@ -71,12 +72,19 @@ def send_file(
     etag: bool | str = True,
     last_modified: datetime | float | None = None,
     max_age: MaxAge = None,
+    *,
+    snapshot: bool = False,
 ) -> Response:
     """Send a file, as `flask.send_file` does.
 
+    Of a `MemoryFile`, which stays the caller's, the name is a name for the download.
     Raises the OSError that says why a path cannot be opened: FileNotFoundError,
     PermissionError. A file object that is no file of the operating system, and one that
     does not stand at its beginning, are Flask's own affair.
+
+    With `snapshot` it is a private copy of the file as it is now that is sent, whatever
+    happens to it later. Raises ServiceUnavailable where there is no room for one, and
+    ValueError for a file object as above.
     """
     options: dict[str, Any] = {
         "mimetype": mimetype,
@@ -89,8 +97,18 @@ def send_file(
     }
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     policy = _policy(app)
-    if not app.config["USE_X_SENDFILE"]:
+    if isinstance(path_or_file, MemoryFile):
+        options["mimetype"] = mimetype or path_or_file.media_type
+        options["download_name"] = download_name or path_or_file.name or None
+        shared, coding = path_or_file.share(), path_or_file.coding
+        end = shared.release
+        return _respond(app, shared, None, end, policy, coding=coding, **options)
+    if snapshot or not app.config["USE_X_SENDFILE"]:
         source = _open(path_or_file, app, policy)
+        if snapshot:
+            if source is None:
+                raise ValueError(f"there can be no snapshot of {path_or_file!r}")
+            source = _snapshot(source, policy)
         if source is not None and _is_path(path_or_file):
             path, end = source.path, source.release
             return _respond(app, source, path, end, policy, **options)
@@ -111,7 +129,8 @@ def send_from_directory(
     if unknown := kwargs.keys() - _OPTIONS:
         raise TypeError(f"send_from_directory() got unexpected arguments: {unknown}")
     app = current_app._get_current_object()  # type: ignore[attr-defined]
-    if app.config["USE_X_SENDFILE"]:
+    snapshot = kwargs.pop("snapshot", False)
+    if app.config["USE_X_SENDFILE"] and not snapshot:
         return flask.send_from_directory(directory, path, **kwargs)
     policy = _policy(app)
     root = os.path.join(app.root_path, directory)
@@ -119,6 +138,8 @@ def send_from_directory(
         source = open_files(policy).open(_joined(root, os.fspath(path)), root)
     except SourceError as exc:
         raise _http_error(exc) from exc
+    if snapshot:
+        source = _snapshot(source, policy)
     return _respond(app, source, source.path, source.release, policy, **kwargs)
 
 
@@ -154,6 +175,15 @@ def _policy(app: Flask) -> Policy:
     extension = app.extensions.get("zc_response")
     policy: Policy | None = getattr(extension, "policy", None)
     return policy or default_policy()
+
+
+def _snapshot(source: FileSource, policy: Policy) -> FileSource:
+    """A private copy of an open file, in the place of that."""
+    try:
+        with source:
+            return snapshot_of(source, policy)
+    except SourceError as exc:
+        raise _http_error(exc) from exc
 
 
 def _is_path(path_or_file: object) -> bool:
@@ -313,10 +343,12 @@ def _answer(
         known: _Answer | None = source.memo.get(key)
         if known is not None:
             return known
-    etag = options.pop("etag", True)
+    etag, coding = options.pop("etag", True), options.pop("coding", "")
     headers = _empty(kind, **options).headers
     if isinstance(etag, str):
         headers["ETag"] = quote_etag(etag)
+    if coding:
+        headers["Content-Encoding"] = coding
     what = represent(source, tuple(headers.to_wsgi_list()), policy)
     if not etag:
         what = replace(what, etag=None)

@@ -43,6 +43,7 @@ from zc_response.asgi import (
     respond_past,
     respond_small,
 )
+from zc_response.derived import CODINGS, kept_variants, snapshot_of
 from zc_response.errors import (
     FileChangedError,
     FileMissingError,
@@ -55,12 +56,20 @@ from zc_response.planning import (
     choose_coding,
     content_disposition,
     http_date,
+    is_worth_compressing,
     plan,
     vary_on_encoding,
 )
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import entity_tag, is_settled, represent
-from zc_response.sources import Facts, FileSource, OpenFiles, open_files, place_of
+from zc_response.sources import (
+    Facts,
+    FileSource,
+    MemoryFile,
+    OpenFiles,
+    open_files,
+    place_of,
+)
 
 __all__ = ["FileResponse", "StaticFiles"]
 
@@ -80,6 +89,10 @@ class FileResponse(StarletteFileResponse):
     `policy`, a class attribute, replaces the settings from the environment in a
     subclass. `max_rate`, an attribute of class or response, is the most bytes a second
     that it is sent at (None: what the policy says).
+
+    Instead of a path it takes a `MemoryFile`, which stays the caller's. With `snapshot`
+    it sends a private copy, made when the response begins, whatever happens to the file
+    later; where there is no room for one, the answer is 503.
     """
 
     policy: ClassVar[Policy | None] = None
@@ -87,7 +100,7 @@ class FileResponse(StarletteFileResponse):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | MemoryFile,
         status_code: int = 200,
         headers: Mapping[str, str] | None = None,
         media_type: str | None = None,
@@ -95,16 +108,25 @@ class FileResponse(StarletteFileResponse):
         filename: str | None = None,
         stat_result: os.stat_result | None = None,
         content_disposition_type: str = "attachment",
+        *,
+        snapshot: bool = False,
     ) -> None:
+        self._memory = path if isinstance(path, MemoryFile) else None
         if media_type is None:
-            media_type = _guess(filename or os.fspath(path))
+            media_type = _media_type(path, filename)
         self._settings = self.policy or default_policy()
+        self._snapshot = snapshot
         self._root = ""  # the directory that the file must lie in, if there is one
         self._encoded = self._settings.precompressed == "always"
         self._preliminary = _ACCEPT_RANGES
         self._known: FileSource | None = None  # the file, if it has just been found
         super().__init__(
-            path, status_code, headers, media_type, background, stat_result=stat_result
+            path,  # type: ignore[arg-type]  # Starlette only keeps it
+            status_code,
+            headers,
+            media_type,
+            background,
+            stat_result=stat_result,
         )
         self.filename = filename
         if filename is not None:
@@ -122,7 +144,7 @@ class FileResponse(StarletteFileResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":  # a denied websocket gets Starlette's own answer
-            await super().__call__(scope, receive, send)
+            await self._deny(scope, receive, send)
             return
         request = conditions(scope)
         accepted = request.pop("accept-encoding", "")
@@ -133,6 +155,7 @@ class FileResponse(StarletteFileResponse):
             except SourceError as exc:
                 await self._refuse(exc, scope, receive, send)
                 return
+            selected = self._compressed(selected, accepted)
             try:
                 with selected.source as source:
                     answer = self._answer(scope["method"].upper(), request, selected)
@@ -154,6 +177,14 @@ class FileResponse(StarletteFileResponse):
                     return
         if self.background is not None:
             await self.background()
+
+    async def _deny(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._memory is None:
+            await super().__call__(scope, receive, send)
+            return
+        content, headers = self._memory.read(), dict(self.headers)
+        response = Response(content, self.status_code, headers)
+        await response(scope, receive, send)
 
     async def _send(
         self,
@@ -181,6 +212,10 @@ class FileResponse(StarletteFileResponse):
 
     def _recall(self, encodings: str | None) -> _Selected | None:
         """What is to be sent, if that can be told without waiting for a disk."""
+        if self._memory is not None:
+            return _Selected(self._memory.share(), self._memory.coding, False)
+        if self._snapshot:
+            return None
         files, known = open_files(self._settings), self._known
         if known is not None:
             source: FileSource | None = known.retain()
@@ -199,6 +234,10 @@ class FileResponse(StarletteFileResponse):
             source = files.open(path, self._root)
             selected = _choose(files.open, self._root, source, encodings)
             assert selected is not None  # `open` waits as long as it takes
+            if self._snapshot:
+                with selected.source as source:
+                    copy = snapshot_of(source, self._settings, selected.coding)
+                return selected._replace(source=copy)
             return selected
 
         return await _in_thread(
@@ -207,6 +246,27 @@ class FileResponse(StarletteFileResponse):
             timeout=self._settings.stall_timeout,
             discard=lambda selected: selected.source.release(),
         )
+
+    def _compressed(self, selected: _Selected, accepted: str) -> _Selected:
+        """A compressed variant in its place, if the client likes that, and it is there.
+
+        Not of a snapshot: that is made for one response.
+        """
+        settings, source = self._settings, selected.source
+        if not settings.compress_bytes or selected.coding or self._snapshot:
+            return selected
+        headers = self._representation_headers("", False)
+        is_worth = is_worth_compressing(headers, source.facts.size)
+        if self.status_code != 200 or not is_worth:
+            return selected
+        coding, variant = choose_coding(accepted, CODINGS), None
+        if coding is not None:
+            kind = str(self.media_type)
+            variant = kept_variants(settings).get(source, coding, kind, settings)
+        if coding is None or variant is None:
+            return selected._replace(vary=True)
+        source.release()
+        return _Selected(variant, coding, True)
 
     def _answer(
         self, method: str, request: Mapping[str, str], selected: _Selected
@@ -252,6 +312,12 @@ class FileResponse(StarletteFileResponse):
             raise refusal from error
         response = PlainTextResponse(refusal.detail, error.status, headers)
         await response(scope, receive, send)
+
+
+def _media_type(path: str | os.PathLike[str] | MemoryFile, filename: str | None) -> str:
+    if isinstance(path, MemoryFile):
+        return path.media_type
+    return _guess(filename or os.fspath(path))
 
 
 @lru_cache(4096)

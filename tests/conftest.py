@@ -135,6 +135,8 @@ def nothing_outlives_the_session() -> Iterator[None]:
 def close_what_the_package_keeps_open() -> None:
     """Give leases back, close open files, and end the threads behind all that."""
     for name, close in (
+        ("threads", "close_all"),  # those that compress hold leases
+        ("derived.variants", "clear_all"),
         ("guards", "close_all"),
         ("sources.cache", "clear_all"),
         ("threads", "close_all"),

@@ -8,6 +8,7 @@ General layout, from the view to the wire; data goes one way:
     integrations/<server>      the connection     -> what the server lets us reach
     transmit/                  strategy and driver: the bytes on the wire
     guards/                    may end a transfer between two steps
+    derived/                   what is made of a file: compressed variants, snapshots
     threads.py                 where a step waits that may wait for a disk
     kernel/                    the syscalls, one thin function each
     report.py                  what happened, to the log and to listeners
@@ -24,6 +25,7 @@ from zc_response.errors import (
     FileForbiddenError,
     FileMissingError,
     FilesystemTimeoutError,
+    NoSnapshotError,
     NotRegularFileError,
     OutOfDescriptorsError,
     PolicyError,
@@ -35,12 +37,15 @@ from zc_response.errors import (
 )
 from zc_response.policy import Policy
 from zc_response.report import Outcome, Report, add_listener, remove_listener
+from zc_response.sources import MemoryFile
 
 __version__ = "0.1.0"
 
 __all__ = [
     # Settings
     "Policy",
+    # Bodies made by the application
+    "MemoryFile",
     # What happened to a body
     "Outcome",
     "Report",
@@ -56,6 +61,7 @@ __all__ = [
     "OutOfDescriptorsError",
     "FilesystemTimeoutError",
     "FileChangedError",
+    "NoSnapshotError",
     "TransferError",
     "ChangedError",
     "TruncatedError",

@@ -66,6 +66,13 @@ class FileChangedError(SourceError):
         return cls(errno.EAGAIN, "changed while it was looked at", path)
 
 
+class NoSnapshotError(SourceError):
+    """No private copy of a file can be had: it is larger than `snapshot_bytes`, other
+    copies take the room, or there is no memory or descriptor for it (503)."""
+
+    status = 503
+
+
 class TransferError(ZCResponseError, RuntimeError):
     """A body could not be sent whole; its connection has been aborted."""
 

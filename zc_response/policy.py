@@ -23,6 +23,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "precompressed": ("never", "static", "always"),
 }
 _LEAST: Final[dict[str, float]] = {
+    "compress_bytes": 0,
     "direct_min": 0,
     "max_parts": 0,
     "small_bytes": 0,
@@ -102,6 +103,16 @@ class Policy:
     """Where `.zst`, `.br` and `.gz` files beside a file are served in its place.
 
     `never`, `static` (StaticFiles only) or `always` (FileResponse too).
+    """
+
+    compress_bytes: int = 0
+    """The most bytes of compressed variants that a process keeps in memory; 0 for none,
+    and nothing is compressed then.
+
+    What is worth it (text and the like, 1 KiB to 64 MiB) is compressed once, in a
+    thread, and sent as it is until that is done; files beside the file come first
+    (`precompressed`). One variant takes a quarter of it at most. 64 MiB hold some
+    thousand scripts and pages.
     """
 
     max_parts: int = 16

@@ -59,7 +59,8 @@ class Report:
     end; `cpu_seconds` are those that were spent on its steps while anybody listened, or
     None where the server does the sending and nobody can tell its share. `reason` says
     why this strategy was taken, `guard` what kept the file honest at the end (`count`,
-    `stat`, `lease` or `snapshot`), `guard_reason` why that was not a lease.
+    `stat`, `lease` or `snapshot`; `sealed` or `private` if it cannot change at all),
+    `guard_reason` why that was not a lease.
     """
 
     path: str

@@ -19,7 +19,7 @@ from zc_response.planning import (
     last_modified,
 )
 from zc_response.policy import Policy
-from zc_response.sources import Facts, FileSource, grain_ns
+from zc_response.sources import Facts, FileSource, Validators, grain_ns
 
 _SECOND_NS: Final = 1_000_000_000
 _SETTLED_NS: Final = 3 * _SECOND_NS  # longer than any filesystem's grain
@@ -38,13 +38,22 @@ def represent(
     `headers` are those of a 200 response; `coding` is the content coding of the file's
     bytes, if they are an encoded variant of another file.
     """
+    etag, modified = source.validators or validators(source.facts, policy, coding)
     return Representation(
         source=source,
         size=source.facts.size,
         headers=headers,
-        etag=entity_tag(source.facts, policy.etag, suffix=coding),
-        last_modified=last_modified(source.facts.mtime_ns, time.time_ns()),
+        etag=etag,
+        last_modified=modified,
         status=status,
+    )
+
+
+def validators(facts: Facts, policy: Policy, coding: str = "") -> Validators:
+    """What follows from a file's facts, as they are now."""
+    return Validators(
+        entity_tag(facts, policy.etag, suffix=coding),
+        last_modified(facts.mtime_ns, time.time_ns()),
     )
 
 

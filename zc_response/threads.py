@@ -102,12 +102,15 @@ _lanes: dict[Hashable, Lane] = {}
 _lock = new_lock()
 
 
-def lane(filesystem: Hashable) -> Lane:
-    """The lane of a filesystem, which any hashable value may stand for."""
+def lane(filesystem: Hashable, width: int = WIDTH) -> Lane:
+    """The lane of a filesystem, which any hashable value may stand for.
+
+    Who asks first says how wide it is.
+    """
     found = _lanes.get(filesystem)
     if found is None:
         with _lock:
-            found = _lanes.setdefault(filesystem, Lane(str(filesystem)))
+            found = _lanes.setdefault(filesystem, Lane(str(filesystem), width))
     return found
 
 

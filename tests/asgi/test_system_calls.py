@@ -37,7 +37,9 @@ uvicorn.run(
 
 
 @contextlib.contextmanager
-def traced(path: Path, trace: Path, http: str, loop: str) -> Iterator[Client]:
+def traced(
+    path: Path, trace: Path, http: str, loop: str, app: str = APP
+) -> Iterator[Client]:
     """A server under strace, which writes what was sent to `trace`."""
     calls = "sendfile,write,writev,sendto,sendmsg,pread64,read"
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -45,7 +47,7 @@ def traced(path: Path, trace: Path, http: str, loop: str) -> Iterator[Client]:
         number = listener.fileno()
         command = ["strace", "-f", "-qq", "-e", f"trace={calls}", "-o", str(trace)]
         server = subprocess.Popen(
-            [*command, sys.executable, "-c", APP, str(path), str(number), http, loop],
+            [*command, sys.executable, "-c", app, str(path), str(number), http, loop],
             pass_fds=[number],
         )
         try:

@@ -34,11 +34,15 @@ Make = Callable[[Callable[[], Any]], FlaskClient]
     ],
 )
 def test_the_signatures_are_flasks(ours: Any, theirs: Any) -> None:
+    """What we have beside theirs comes by keyword only."""
+
     def described(function: Any) -> list[tuple[Any, ...]]:
         found = inspect.signature(function).parameters.values()
-        return [(p.name, p.kind, p.default) for p in found]
+        return [(p.name, p.kind, p.default) for p in found if p.name != "snapshot"]
 
     assert described(ours) == described(theirs)
+    more = inspect.signature(ours).parameters.get("snapshot")
+    assert more is None or more.kind is more.KEYWORD_ONLY
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests import strategies
-from zc_response.planning import SUFFIXES, choose_coding, vary_on_encoding
+from zc_response.planning import (
+    SUFFIXES,
+    Headers,
+    choose_coding,
+    is_compressible,
+    is_worth_compressing,
+    vary_on_encoding,
+)
 from zc_response.planning.variants import parse_accept_encoding
 
 
@@ -126,3 +133,51 @@ def test_the_choice_is_one_of_the_heaviest(weights: dict[str, int]) -> None:
 def test_vary_names_the_field_once(vary: str | None, wanted: str) -> None:
     """A star says it all already (section 12.5.5)."""
     assert vary_on_encoding(vary) == wanted
+
+
+HTML = ("Content-Type", "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("media_type", "shrinks"),
+    [
+        ("text/html", True),
+        ("text/html; charset=utf-8", True),
+        ("Text/CSS", True),
+        ("application/json", True),
+        ("application/problem+json", True),
+        ("image/svg+xml", True),
+        ("application/wasm", True),
+        ("text/event-stream", False),
+        ("image/png", False),
+        ("video/mp4", False),
+        ("application/zip", False),
+        ("application/octet-stream", False),
+        ("", False),
+    ],
+)
+def test_what_usually_shrinks_is_known_by_its_media_type(
+    media_type: str, shrinks: bool
+) -> None:
+    assert is_compressible(media_type) is shrinks
+
+
+@pytest.mark.parametrize(
+    ("headers", "size", "worth"),
+    [
+        ((HTML,), 1024, True),
+        ((HTML,), 1023, False),
+        ((HTML,), 64 * 1024 * 1024, True),
+        ((HTML,), 64 * 1024 * 1024 + 1, False),
+        ((HTML, ("Cache-Control", "max-age=60")), 5000, True),
+        ((HTML, ("Cache-Control", "max-age=60, No-Transform")), 5000, False),
+        ((HTML, ("Content-Encoding", "br")), 5000, False),
+        ((HTML, ("ETag", '"mine"')), 5000, False),
+        ((("Content-Type", "image/png"),), 5000, False),
+        ((), 5000, False),
+    ],
+)
+def test_some_answers_are_not_worth_compressing(
+    headers: Headers, size: int, worth: bool
+) -> None:
+    assert is_worth_compressing(headers, size) is worth

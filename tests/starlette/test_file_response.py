@@ -64,10 +64,11 @@ Make = Callable[..., TestClient]
 # As Starlette's ---------------------------------------------------------------------
 
 
-def test_its_signature_is_starlettes() -> None:
-    ours = inspect.signature(FileResponse).parameters
+def test_its_signature_is_starlettes_and_has_more_by_keyword_only() -> None:
+    ours = dict(inspect.signature(FileResponse).parameters)
     stock = inspect.signature(StockFileResponse).parameters
 
+    assert ours.pop("snapshot").kind is inspect.Parameter.KEYWORD_ONLY
     assert [(p.name, p.kind, p.default) for p in ours.values()] == [
         (p.name, p.kind, p.default) for p in stock.values()
     ]

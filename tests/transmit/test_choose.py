@@ -89,6 +89,20 @@ def test_the_first_rule_that_holds_decides(
     )
 
 
+@pytest.mark.parametrize("way", [SOCKET, NO_SOCKET])
+def test_what_can_never_change_goes_by_reference_wherever_the_client_is(
+    client: Callable[[bool], list[int]], way: Access
+) -> None:
+    asked = client(SAME_HOST)
+    policy = Policy(integrity="strict")
+
+    choice = choose(way, policy, is_firm=True, is_fixed=True, count=10)
+
+    assert choice.reason == ("plain socket" if way is SOCKET else "TLS")
+    assert choice.strategy == ("sendfile" if way is SOCKET else "copy")
+    assert asked == []
+
+
 @pytest.mark.parametrize("integrity", ["fast", "safe", "strict"])
 @pytest.mark.parametrize("is_firm", [True, False])
 def test_where_the_client_is_is_only_asked_when_it_decides(

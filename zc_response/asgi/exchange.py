@@ -208,7 +208,11 @@ class Exchange:
         access = self._connection.access()
         body = self._hold(segments)
         strategy, reason = choose(
-            access, self._policy, is_firm=body.is_firm, count=count
+            access,
+            self._policy,
+            is_firm=body.is_firm,
+            is_fixed=body.is_fixed,
+            count=count,
         )
         tally = Tally(
             path=path,

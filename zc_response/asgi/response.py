@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine, MutableMapping
+from collections.abc import Coroutine, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -161,7 +161,7 @@ async def respond_small(
         promised=answer.length,
         strategy=Strategy.COPY,
         reason="small" if policy.zero_copy else "switched off",
-        guard=_GUARDS[policy.integrity],
+        guard=_guard(answer.plan.segments, policy),
     ) as tally:
         segments = answer.plan.segments
         body = gather_at_once(segments, policy)
@@ -196,6 +196,13 @@ def _start(answer: Answer) -> Message:
 
 _GUARDS: Final = {"fast": COUNT, "safe": STAT, "strict": LEASE}
 """What stands behind a body that is read in one go, without waiting."""
+
+
+def _guard(segments: Sequence[Segment], policy: Policy) -> str:
+    fixed = next(
+        source_of(piece).fixed for piece in segments if isinstance(piece, Slice)
+    )
+    return fixed.guard if fixed is not None else _GUARDS[policy.integrity]
 
 
 def _is_hooked(offers: MutableMapping[str, Any]) -> bool:
@@ -274,8 +281,11 @@ def _native_messages(
         return messages
     if PATHSEND in offers and len(plan.segments) == 1 and isinstance(only, Slice):
         source = only.source
-        whole = isinstance(source, FileSource) and len(only) == source.facts.size
-        if whole:
+        if (
+            isinstance(source, FileSource)
+            and source.fixed is None  # else the path does not lead to it
+            and len(only) == source.facts.size
+        ):
             return [{"type": PATHSEND, "path": os.path.abspath(path)}]
     return []
 

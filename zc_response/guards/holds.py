@@ -24,12 +24,11 @@ from zc_response.guards.snapshots import Snapshot, Stretch
 from zc_response.kernel import files, pages
 from zc_response.native import new_lock
 from zc_response.policy import Policy
-from zc_response.sources import FileSource, grain_ns
+from zc_response.sources import SNAPSHOT, FileSource, grain_ns
 
 COUNT: Final = "count"
 STAT: Final = "stat"
 LEASE: Final = "lease"
-SNAPSHOT: Final = "snapshot"
 
 Bytes = bytes | bytearray
 _T = TypeVar("_T")
@@ -59,8 +58,10 @@ class Hold:
     """A hold on a file, from `begin` until `close`.
 
     `source` is where bytes come from now; `guard` says what stands behind it, and
-    `reason` why that is not a lease. Who sends bytes by reference does so in its
-    context, in which `source` stays what it is, and only if it is not `is_broken`.
+    `reason` why that is not a lease. One that `is_fixed` needs no guarding: its bytes
+    cannot change, nor can those that are queued. Who sends bytes by reference does so
+    in its context, in which `source` stays what it is, and only if it is not
+    `is_broken`.
     """
 
     __slots__ = (
@@ -77,6 +78,7 @@ class Hold:
         "budget",
         "carrier",
         "guard",
+        "is_fixed",
         "most_bytes",
         "owed",
         "reason",
@@ -85,7 +87,8 @@ class Hold:
 
     def __init__(self, source: FileSource, policy: Policy) -> None:
         self._is_strict = policy.integrity == "strict"
-        self._is_wary = self._is_strict or is_young(source)
+        self.is_fixed = source.fixed is not None
+        self._is_wary = not self.is_fixed and (self._is_strict or is_young(source))
         self._is_settled = not self._is_wary
         self._lease: Lease | None = None
         self._status: os.stat_result | None = None
@@ -96,8 +99,8 @@ class Hold:
         self._lock = new_lock()
         self._failure = ""
         self._is_open, self._is_closing = True, False
-        self._is_guarded = policy.integrity != "fast"
-        self.guard, self.reason = COUNT, ""
+        self._is_guarded = policy.integrity != "fast" and not self.is_fixed
+        self.guard, self.reason = source.fixed or (COUNT, "")
         self.source = source.retain()
 
     def begin(self) -> None:
@@ -137,7 +140,7 @@ class Hold:
     @property
     def is_firm(self) -> bool:
         """True as long as nobody at all can change the file."""
-        if self.guard == SNAPSHOT:
+        if self.is_fixed or self.guard == SNAPSHOT:
             return True
         return self._lease is not None and not self._lease.is_weak
 
@@ -174,18 +177,22 @@ class Hold:
 
         None as long as it `is_broken`.
         """
-        return self.read_by(lambda source: source.read(offset, count))
+        return self.look(lambda source: source.read(offset, count))
 
-    def read_by(self, how: Callable[[FileSource], _T]) -> _T | None:
-        """The same of whatever `how` reads of the source."""
+    def look(self, function: Callable[[FileSource], _T]) -> _T | None:
+        """What `function` gets from the file, if that is good; whoever waits to write
+        waits for it.
+
+        None as long as it `is_broken`. Raises as `check`.
+        """
         with self:
             if self.is_broken:
                 return None
             if not self._is_settled:
                 self._settle()
-            data = how(self.source)
+            found = function(self.source)
             self._check_read()
-        return data
+        return found
 
     def _check_read(self) -> None:
         if self.may_wait:
@@ -304,7 +311,7 @@ def read_at_once(
 
     None if it gets nothing, or something that may not be good.
     """
-    if integrity == "fast":
+    if integrity == "fast" or source.fixed is not None:
         return read()
     lease = _lent(source)
     if lease is None:

@@ -18,13 +18,14 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, NamedTuple
 
 from zc_response.kernel import copies
-from zc_response.sources import FileSource
+from zc_response.sources import SNAPSHOT, FileSource, Fixed
 
 Stretch = tuple[int, int]
 """Bytes of a file: the offset of the first, and that after the last."""
 
 REFLINKS: Final = frozenset(("xfs", "btrfs", "bcachefs", "overlay"))
 """Filesystems that may be able to share data copy on write."""
+IN_MEMORY: Final = Fixed(SNAPSHOT, "a copy in memory")
 _PIECE: Final = 1024 * 1024  # bytes copied between two looks at the clock
 
 
@@ -66,7 +67,10 @@ def make(
 
 
 def reflink(source: FileSource) -> FileSource:
-    """A copy of the whole file on its own filesystem. Raises OSError if it has none."""
+    """A copy of the whole file on its own filesystem. Raises OSError if it has none.
+
+    It is of one moment: FICLONE takes the inode's lock, which a write(2) holds.
+    """
     refusal: OSError | None = None
     for directory in (_directory(source), tempfile.gettempdir()):
         try:
@@ -81,7 +85,7 @@ def reflink(source: FileSource) -> FileSource:
         except BaseException:
             os.close(fd)
             raise
-        return FileSource(fd, source.path)
+        return FileSource(fd, source.path, Fixed(SNAPSHOT, "reflink"))
     raise refusal or OSError(f"no directory for a copy of {source.path}")
 
 
@@ -151,7 +155,7 @@ def _copy(
     except BaseException:
         os.close(fd)
         raise
-    return Snapshot(FileSource(fd, source.path), stretches)
+    return Snapshot(FileSource(fd, source.path, IN_MEMORY), stretches)
 
 
 def affordable(needs: Iterable[Stretch], most_bytes: int) -> tuple[Stretch, ...]:

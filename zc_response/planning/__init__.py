@@ -30,7 +30,13 @@ from zc_response.planning.validators import (
     last_modified,
     parse_http_date,
 )
-from zc_response.planning.variants import SUFFIXES, choose_coding, vary_on_encoding
+from zc_response.planning.variants import (
+    SUFFIXES,
+    choose_coding,
+    is_compressible,
+    is_worth_compressing,
+    vary_on_encoding,
+)
 
 __all__ = [
     # The plan
@@ -53,6 +59,8 @@ __all__ = [
     # Variants
     "SUFFIXES",
     "choose_coding",
+    "is_compressible",
+    "is_worth_compressing",
     "vary_on_encoding",
     # A name for the file saved
     "content_disposition",

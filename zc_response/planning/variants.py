@@ -1,7 +1,7 @@
 """Variants: which content coding to send (RFC 9110 sections 8.4.1, 12.5.3, 12.5.5).
 
-Knows the names of codings and the field the client sent; which variants there are,
-and what they weigh, the caller has to know.
+Knows the names of codings and the field the client sent, and what is worth having in
+another one; which variants there are, the caller has to know.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Final
+
+from zc_response.planning.plan import Headers
 
 SUFFIXES: Final = {"zstd": ".zst", "br": ".br", "gzip": ".gz"}
 """Content coding to file name suffix, best first."""
@@ -62,3 +64,53 @@ def vary_on_encoding(vary: str | None) -> str:
     if vary and ("*" in names or "accept-encoding" in names):
         return vary
     return f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"
+
+
+# What is worth compressing as it is sent.
+
+LEAST_BYTES: Final = 1024
+"""Of a smaller body the header section is as large; it fits into one segment anyhow."""
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""What takes a thread a second or more; whoever has larger files compresses them
+beforehand."""
+
+_TYPES: Final = frozenset(
+    {
+        "application/atom+xml", "application/dash+xml", "application/ecmascript",
+        "application/geo+json", "application/javascript", "application/json",
+        "application/ld+json", "application/manifest+json", "application/rss+xml",
+        "application/rtf", "application/sql", "application/toml",
+        "application/vnd.apple.mpegurl", "application/vnd.ms-fontobject",
+        "application/wasm", "application/x-javascript", "application/x-ndjson",
+        "application/x-sh", "application/x-tar", "application/xhtml+xml",
+        "application/xml", "application/yaml", "font/otf", "font/ttf", "image/bmp",
+        "image/svg+xml", "image/x-icon", "model/gltf+json", "model/obj",
+    }
+)  # fmt: skip
+"""Media types that are neither text nor compressed by themselves."""
+_SUFFIXES: Final = ("+json", "+xml", "+yaml", "+text")
+
+
+def is_compressible(media_type: str) -> bool:
+    """Tell whether content of this type usually shrinks by more than a tenth."""
+    kind = media_type.partition(";")[0].strip(" \t").lower()
+    if kind.startswith("text/"):
+        return kind != "text/event-stream"  # it would wait in the compressor
+    return kind in _TYPES or kind.endswith(_SUFFIXES)
+
+
+def is_worth_compressing(headers: Headers, size: int) -> bool:
+    """Tell whether a 200 with these fields and so many bytes is to be compressed.
+
+    Not what has a coding already, nor what the view forbids to transform (RFC 9111
+    section 5.2.2.6), nor what it has given a tag of its own: that speaks for one
+    sequence of bytes only (RFC 9110 section 8.8.3).
+    """
+    if not LEAST_BYTES <= size <= MOST_BYTES:
+        return False
+    fields = {name.lower(): value for name, value in headers}
+    if "content-encoding" in fields or "etag" in fields:
+        return False
+    if "no-transform" in fields.get("cache-control", "").lower():
+        return False
+    return is_compressible(fields.get("content-type", ""))

@@ -123,7 +123,7 @@ class OpenFiles:
         return FileSource.of_descriptor(fd, path)
 
     def _keep(self, key: Key, source: FileSource) -> None:
-        limit = min(self._capacity, _descriptor_limit() // _SHARE_OF_LIMIT)
+        limit = min(self._capacity, descriptor_limit() // _SHARE_OF_LIMIT)
         if limit < 1:
             return
         local = places.is_local(key[0], source.facts.filesystem)
@@ -294,6 +294,7 @@ def _release(entries: Iterable[_Entry]) -> None:
         entry.source.release()
 
 
-def _descriptor_limit() -> int:
+def descriptor_limit() -> int:
+    """How many descriptors the process may have (RLIMIT_NOFILE)."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft if soft != resource.RLIM_INFINITY else 1 << 20

@@ -59,6 +59,30 @@ class Facts(NamedTuple):
         return self.mtime_ns == status.st_mtime_ns and self.size == status.st_size
 
 
+class Fixed(NamedTuple):
+    """What keeps everybody from changing a file, as reports name it.
+
+    `guard` is SEALED (the kernel refuses), PRIVATE (it has no name, and nobody else has
+    opened it) or SNAPSHOT (it is such a copy of a file that has one). `reason` says why
+    it is not sealed, or how the copy was made.
+    """
+
+    guard: str
+    reason: str = ""
+
+
+SEALED: Final = "sealed"
+PRIVATE: Final = "private"
+SNAPSHOT: Final = "snapshot"
+
+
+class Validators(NamedTuple):
+    """A whole entity-tag, and the last modification in seconds since the epoch."""
+
+    etag: str | None
+    last_modified: int | None
+
+
 class FileSource:
     """A regular file that is open for reading, shared by those who retain it.
 
@@ -70,7 +94,9 @@ class FileSource:
     `status` is what fstat(2) said when it was opened. `memo` is for what callers work
     out from the facts, and would work out again. A source that `is_kept` is one of
     those that stay open for the next response. What is done to a descriptor that
-    `is_borrowed`, such as moving its offset, is done to somebody else's too.
+    `is_borrowed`, such as moving its offset, is done to somebody else's too. One that
+    is `fixed` cannot change; its `path` leads nowhere, and names it in reports only.
+    `validators` are there if they do not follow from the facts.
     """
 
     __slots__ = (
@@ -78,20 +104,30 @@ class FileSource:
         "_lock",
         "_shares",
         "facts",
+        "fixed",
         "is_borrowed",
         "is_kept",
         "memo",
         "path",
         "status",
+        "validators",
     )
 
-    def __init__(self, fd: int, path: str) -> None:
+    def __init__(
+        self,
+        fd: int,
+        path: str,
+        fixed: Fixed | None = None,
+        validators: Validators | None = None,
+    ) -> None:
         """Take over `fd`. Raises `SourceError` (and closes `fd`) if it cannot serve."""
         self._fd = fd
         self._lock = new_lock()
         self._shares = 1
         self.is_borrowed = self.is_kept = False
         self.path = path
+        self.fixed = fixed
+        self.validators = validators
         self.memo: dict[object, Any] = {}
         try:
             self.status = os.fstat(fd)
@@ -194,6 +230,13 @@ class FileSource:
         fd, self._fd, self._shares = self._fd, -1, 0
         if fd >= 0:
             _close(fd)
+
+    def renew_lock_after_fork(self) -> None:
+        """Keep it in a child, where nobody can let go of a lock held in the parent.
+
+        A share that another thread of the parent had is lost with that thread.
+        """
+        self._lock = new_lock()
 
     def is_unchanged(self) -> bool:
         """True if nobody has written to the file since it was opened (fstat(2))."""

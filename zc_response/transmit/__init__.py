@@ -17,7 +17,7 @@ from zc_response.transmit.blocking_driver import (
 )
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Choice, Strategy, choose
-from zc_response.transmit.copy import gather, gather_at_once, read
+from zc_response.transmit.copy import gather, gather_at_once, read, read_whole
 from zc_response.transmit.job import Job
 from zc_response.transmit.offload import Done, handed_over
 from zc_response.transmit.progress import Progress
@@ -47,6 +47,7 @@ __all__ = [
     "handed_over",
     "own_or_borrow",
     "read",
+    "read_whole",
     "reset",
     "source_of",
 ]

@@ -59,6 +59,11 @@ class Body:
         """True if nobody at all can change its files without our letting go."""
         return all(hold.is_firm for hold in self.holds)
 
+    @property
+    def is_fixed(self) -> bool:
+        """True if they cannot change at all, and so neither can what is under way."""
+        return all(hold.is_fixed for hold in self.holds)
+
     def close(self) -> None:
         """Let go of its files."""
         while self.holds:

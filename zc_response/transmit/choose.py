@@ -41,25 +41,28 @@ class Choice(NamedTuple):
 class Case:
     """What a choice depends on.
 
-    `is_firm` says that nobody can change the files, `count` how many bytes there are to
-    be sent.
+    `is_firm` says that nobody can change the files unless we let go of them, `is_fixed`
+    that nobody ever can, not even what is under way of them; `count` how many bytes
+    there are to be sent.
     """
 
     access: Access
     policy: Policy
     is_firm: bool
     count: int
+    is_fixed: bool = False
 
     @property
     def is_strict(self) -> bool:
-        """True if no mixture may ever reach the client."""
-        return self.policy.integrity == "strict"
+        """True if no mixture may ever reach the client, and one could."""
+        return self.policy.integrity == "strict" and not self.is_fixed
 
     @property
     def is_huge(self) -> bool:
         """True if it is not to be read through the page cache."""
         least = self.policy.direct_min
-        return self.policy.strategy == "direct" or 0 < least <= self.count
+        is_large = self.policy.strategy == "direct" or 0 < least <= self.count
+        return is_large and not self.is_fixed
 
 
 class Rule(NamedTuple):
@@ -130,10 +133,17 @@ def choose(
     *,
     is_firm: bool,
     count: int,
+    is_fixed: bool = False,
     refused: AbstractSet[str] = NONE,
 ) -> Choice:
     """The strategy for slices of regular files over `access`, and why."""
-    case = Case(access=access, policy=policy, is_firm=is_firm, count=count)
+    case = Case(
+        access=access,
+        policy=policy,
+        is_firm=is_firm,
+        is_fixed=is_fixed,
+        count=count,
+    )
     rule, strategy = deciding(case, refused)
     return Choice(strategy, rule.reason or access.obstacle)
 

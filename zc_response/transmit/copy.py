@@ -6,14 +6,16 @@ only sent if the file was good until after it had been read.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from zc_response.errors import ChangedError, FileChangedError, TruncatedError
 from zc_response.guards import read_at_once
-from zc_response.planning import Segment
+from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
+from zc_response.sources import FileSource
 from zc_response.transmit.blocking_driver import finish
 from zc_response.transmit.body import Body
 from zc_response.transmit.residency import is_resident, read_resident
@@ -75,6 +77,28 @@ def gather(segments: Sequence[Segment], policy: Policy, tally: Tally) -> bytes:
         )
     except (ChangedError, TruncatedError) as exc:
         raise FileChangedError.of(tally.path) from exc
+    finally:
+        body.close()
+
+
+def read_whole(
+    source: FileSource, policy: Policy, take: Callable[[bytes], object]
+) -> None:
+    """Give `take` all bytes of a file, in pieces; it may wait for a disk.
+
+    They are guarded as the policy wants it, or better: at least as `safe` says. Raises
+    FileChangedError if the file is not, or no longer, as it was opened.
+    """
+    if policy.integrity == "fast":
+        policy = replace(policy, integrity="safe")
+    body = Body([Slice(source, 0, source.facts.size)], policy)
+    try:
+        for cursor in body.pieces:
+            assert isinstance(cursor, Cursor)
+            while cursor.left:
+                take(finish(read(cursor, policy.copy_bytes)))
+    except (ChangedError, TruncatedError) as exc:
+        raise FileChangedError.of(source.path) from exc
     finally:
         body.close()
 

@@ -152,7 +152,7 @@ class _Read:
         if not self._claim.acquire(blocking=False):
             return
         try:
-            self._data = self._hold.read_by(self._fill)
+            self._data = self._hold.look(self._fill)
         except Exception as exc:
             self._error = exc
         self.is_done = True

@@ -37,8 +37,9 @@ class Transfer:
     As for the socket: for one turn, in which nobody else runs, the server's own
     descriptor is borrowed; who takes another turn calls `check` first. A transfer that
     has to wait takes a duplicate, whose number nobody can close or reuse, and gives it
-    up again for a long wait. Under `strict`, one that sends what nobody has read keeps
-    it, so that it can be cut off by whoever looks after its lease.
+    up again for a long wait. Under `strict`, one that sends what could change, and what
+    nobody has read, keeps it, so that it can be cut off by whoever looks after its
+    lease.
     """
 
     __slots__ = (
@@ -69,7 +70,7 @@ class Transfer:
         self._body = body
         self._access, self._fileno, self._policy = access, access.fileno, policy
         self._refused: set[str] = set()
-        is_strict = policy.integrity == "strict"
+        is_strict = policy.integrity == "strict" and not body.is_fixed
         self._keeps_socket = is_strict and tally.strategy != Strategy.COPY
         self._is_owner = self._keeps_socket
         self._lock = new_lock()
@@ -199,6 +200,7 @@ class Transfer:
             self._access,
             self._policy,
             is_firm=self._body.is_firm,
+            is_fixed=self._body.is_fixed,
             count=tally.promised,
             refused=self._refused,
         ).strategy

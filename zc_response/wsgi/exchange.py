@@ -112,7 +112,13 @@ class Exchange:
             connection.start_response(*_CHANGED, sys.exc_info())
             return
         access = connection.access()
-        strategy, reason = choose(access, policy, is_firm=body.is_firm, count=count)
+        strategy, reason = choose(
+            access,
+            policy,
+            is_firm=body.is_firm,
+            is_fixed=body.is_fixed,
+            count=count,
+        )
         is_small = count <= policy.small_bytes
         tally = Tally(
             path=path,
