@@ -19,6 +19,8 @@ from the modules themselves: `zc_response.asgi`, `zc_response.integrations.starl
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zc_response.errors import (
     ChangedError,
     FileChangedError,
@@ -37,7 +39,9 @@ from zc_response.errors import (
 )
 from zc_response.policy import Policy
 from zc_response.report import Outcome, Report, add_listener, remove_listener
-from zc_response.sources import MemoryFile
+
+if TYPE_CHECKING:
+    from zc_response.sources import MemoryFile
 
 __version__ = "0.1.0"
 
@@ -67,3 +71,13 @@ __all__ = [
     "TruncatedError",
     "StalledError",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> type[MemoryFile]:
+    """Load what brings foreign functions with it only for those who ask for it."""
+    if name == "MemoryFile":
+        from zc_response.sources import MemoryFile
+
+        globals()[name] = MemoryFile
+        return MemoryFile
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

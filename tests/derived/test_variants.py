@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from tests.live import eventually
 from zc_response import Policy
-from zc_response.derived import CODINGS, Variants, codings, variants
+from zc_response.derived import CODINGS, Variants, codings, kept_variants, variants
 from zc_response.derived.codings import Compressor
 from zc_response.guards.leases import leases
 from zc_response.sources import FileSource
@@ -164,6 +165,28 @@ def test_one_filesystem_keeps_one_thread_busy_at_most(
     busy = [each for each in threading.enumerate() if "compress" in each.name]
 
     assert len(busy) == slow.made == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_makes_what_the_parent_was_about_to_make(
+    source: FileSource, slow: Slow
+) -> None:
+    cache = kept_variants(POLICY)
+    cache.get(source, "gzip", "text/html", POLICY)
+    eventually(lambda: slow.made)
+
+    with cache._lock:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)  # one that hangs is ended, and has failed
+            status = 1
+            try:
+                slow.may_go_on.set()
+                status = 0 if made(cache, source) else 2
+            finally:
+                os._exit(status)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_those_that_wait_are_bounded(

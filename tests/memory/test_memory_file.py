@@ -9,6 +9,7 @@ import gc
 import io
 import os
 import resource
+import signal
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -326,6 +327,7 @@ def in_child(check: Callable[[], bool]) -> bool:
     """What a check says in a forked process."""
     pid = os.fork()
     if pid == 0:
+        signal.alarm(10)  # one that hangs is ended, and has failed
         status = 1
         try:
             status = 0 if check() else 1

@@ -22,6 +22,7 @@ INTEGRATIONS = sorted((PACKAGE / "integrations").rglob("*.py"))
 PUBLIC = {
     "zc_response",
     "zc_response.asgi",
+    "zc_response.derived",
     "zc_response.errors",
     "zc_response.planning",
     "zc_response.policy",

@@ -11,6 +11,7 @@ from tests.guards.test_holds import Carrier
 from tests.transmit.lines import CONTENT, open_file, tally_of, whole
 from tests.writers import OPEN, OVERWRITE, Writer
 from zc_response.errors import ChangedError, FileChangedError, TruncatedError
+from zc_response.guards.leases import leases
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.sources import FileSource
@@ -22,6 +23,7 @@ from zc_response.transmit import (
     gather,
     gather_at_once,
     read,
+    read_whole,
 )
 
 
@@ -108,3 +110,26 @@ def test_a_small_body_that_is_not_whole_is_asked_for_again(
     tally = tally_of([whole(source)], Strategy.COPY)
     with pytest.raises(FileChangedError):
         gather([whole(source)], Policy(integrity=integrity), tally)
+
+
+@pytest.mark.parametrize("integrity", ["fast", "safe", "strict"])
+def test_a_file_that_is_read_as_a_whole_is_of_one_state_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, integrity: str
+) -> None:
+    """At every level: what is made of it will be kept."""
+    monkeypatch.setattr(leases, "join", lambda *_args: "refused")
+    path = tmp_path / "file"
+    path.write_bytes(bytes(10_000))
+    policy = Policy(integrity=integrity, copy_bytes=1000)
+    pieces: list[bytes] = []
+
+    def take(data: bytes) -> None:
+        pieces.append(data)
+        if len(pieces) == 2:
+            path.write_bytes(b"x" * 10_000)
+
+    with FileSource.open(path) as source:
+        with pytest.raises(FileChangedError):
+            read_whole(source, policy, take)
+
+    assert b"x" not in b"".join(pieces)

@@ -88,7 +88,7 @@ class Hold:
     def __init__(self, source: FileSource, policy: Policy) -> None:
         self._is_strict = policy.integrity == "strict"
         self.is_fixed = source.fixed is not None
-        self._is_wary = not self.is_fixed and (self._is_strict or is_young(source))
+        self._is_wary = self._is_strict or is_young(source)
         self._is_settled = not self._is_wary
         self._lease: Lease | None = None
         self._status: os.stat_result | None = None
