@@ -543,8 +543,14 @@ class _AsgiConnection:
         return head or status in (204, 304) or status < 200
 
     async def drain(self) -> None:
-        """Wait until the transport has written everything gunicorn gave it."""
-        transport = self._protocol.transport
+        """Wait until the transport has written everything gunicorn gave it.
+
+        A header whose body has no length is kept for the first bytes of that.
+        """
+        protocol, transport = self._protocol, self._protocol.transport
+        kept, protocol._response_buffer = protocol._response_buffer, None
+        if kept:
+            transport.write(kept)
         if not transport.get_write_buffer_size():
             return
         low, high = transport.get_write_buffer_limits()

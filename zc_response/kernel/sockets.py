@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import socket
 import struct
 import sys
@@ -150,6 +151,21 @@ def unacknowledged(fd: int) -> int:
     except OSError:
         return 0
     return int.from_bytes(answer, sys.byteorder)
+
+
+def has_left(fd: int) -> bool:
+    """True if the peer has closed its side of the connection, or it is broken.
+
+    POLLRDHUP (poll(2)). A peer that will still read, and has said all it had to say,
+    cannot be told from one that is gone, until something is sent to it.
+    """
+    if fd < 0:
+        return True
+    if not hasattr(select, "POLLRDHUP"):
+        return False
+    poll = select.poll()
+    poll.register(fd, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def peer(fd: int) -> tuple[int, bytes] | None:

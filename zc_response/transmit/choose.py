@@ -15,6 +15,8 @@ class Strategy(str, Enum):
 
     SENDFILE = "sendfile"
     """By reference, from the page cache to the socket (sendfile(2))."""
+    SPLICE = "splice"
+    """By reference, from a pipe to the socket (splice(2))."""
     COPY = "copy"
     """Read into memory and written out again."""
 
@@ -30,11 +32,16 @@ class Choice(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What a choice depends on; `is_firm` says that nobody can change the files."""
+    """What a choice depends on.
+
+    `is_firm` says that nobody can change the files, `flows` that it is a stream: what
+    has been written to a pipe is nobody's to change.
+    """
 
     access: Access
     policy: Policy
     is_firm: bool
+    flows: bool
 
     @property
     def is_strict(self) -> bool:
@@ -47,6 +54,7 @@ _Rule = tuple[Callable[[Case], bool], Strategy, str]
 RULES: Final[tuple[_Rule, ...]] = (
     (lambda case: not case.policy.zero_copy, Strategy.COPY, "switched off"),
     (lambda case: case.access.fileno is None, Strategy.COPY, ""),
+    (lambda case: case.flows, Strategy.SPLICE, "a pipe, and a plain socket"),
     (
         lambda case: case.is_strict and not case.is_firm,
         Strategy.COPY,
@@ -62,9 +70,14 @@ RULES: Final[tuple[_Rule, ...]] = (
 """The first rule that holds decides; without a reason, the access's obstacle is it."""
 
 
-def choose(access: Access, policy: Policy, *, is_firm: bool) -> Choice:
-    """The strategy for slices of regular files over `access`, and why."""
-    case = Case(access, policy, is_firm)
+def choose(
+    access: Access, policy: Policy, *, is_firm: bool, flows: bool = False
+) -> Choice:
+    """The strategy for slices of regular files over `access`, and why.
+
+    Or, if it `flows`, for a stream.
+    """
+    case = Case(access, policy, is_firm, flows)
     for holds, strategy, reason in RULES:
         if holds(case):
             return Choice(strategy, reason or access.obstacle)
