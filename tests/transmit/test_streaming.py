@@ -277,9 +277,14 @@ def test_who_breaks_the_promise_of_a_length_ends_the_connection(
         assert transfer.tally.sent < 5
 
 
+def say_all(sock: socket.socket) -> None:
+    with sock:
+        sock.sendall(CONTENT)
+
+
 def test_a_socket_is_sent_as_well(driven: Drive) -> None:
     near, far = socket.socketpair()
-    sender = threading.Thread(target=lambda: (far.sendall(CONTENT), far.close()))
+    sender = threading.Thread(target=say_all, args=[far])
     sender.start()
     try:
         assert unchunked(delivered(driven, open_stream(near))) == CONTENT
@@ -315,7 +320,7 @@ def test_where_splice_is_refused_the_rest_is_copied(
     stream = command("exec cat")
     stream.close()
     near, far = socket.socketpair()
-    sender = threading.Thread(target=lambda: (far.sendall(CONTENT), far.close()))
+    sender = threading.Thread(target=say_all, args=[far])
     sender.start()
     try:
         arrived = delivered(here, open_stream(near), promised=promised)

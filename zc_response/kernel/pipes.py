@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import sys
 from typing import Final
+
+from zc_response.native import original
 
 try:
     import fcntl
@@ -37,12 +38,13 @@ def is_over(fd: int) -> bool:
     first the writers are asked for, then the bytes: the other way round, some could
     come in between.
     """
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
+    poll = original("select", "poll")()  # gevent's own knows nothing of POLLHUP
+    poll.register(fd, _POLLIN)
     events = poll.poll(0)
     return bool(events and events[0][1] & _ENDED) and not waiting(fd)
 
 
+_POLLIN: Final = 0x01
 _ENDED: Final = 0x10 | 0x08 | 0x20  # POLLHUP, POLLERR, POLLNVAL
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import select
 import socket
 import struct
 import sys
 from functools import cache
 from typing import Final
+
+from zc_response.native import original
 
 try:
     import fcntl
@@ -161,11 +162,14 @@ def has_left(fd: int) -> bool:
     """
     if fd < 0:
         return True
-    if not hasattr(select, "POLLRDHUP"):
+    if sys.platform != "linux":
         return False
-    poll = select.poll()
-    poll.register(fd, select.POLLRDHUP)
+    poll = original("select", "poll")()  # gevent's own knows nothing of POLLRDHUP
+    poll.register(fd, _POLLRDHUP)
     return bool(poll.poll(0))
+
+
+_POLLRDHUP: Final = 0x2000
 
 
 def peer(fd: int) -> tuple[int, bytes] | None:

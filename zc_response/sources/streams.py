@@ -266,23 +266,24 @@ def _taken(what: Any) -> tuple[int, bytes]:
     if isinstance(what, int):
         os.fstat(what)  # or a number that is none would be closed later on
         return what, b""
-    if hasattr(what, "getpeercert"):
-        raise NotStreamError("a TLS socket: its bytes are encrypted")
-    if not _reads_plainly(what):
-        raise NotStreamError(f"{what!r} reads in a way of its own")
     try:
+        if hasattr(what, "getpeercert"):
+            raise NotStreamError("a TLS socket: its bytes are encrypted")
+        if not _reads_plainly(what):
+            raise NotStreamError(f"{what!r} reads in a way of its own")
         residue = b""
         if isinstance(what, io.BufferedReader):
             os.set_blocking(what.fileno(), False)
             residue = what.read1(len(what.peek(1)))
         return os.dup(what.fileno()), residue
     finally:
-        what.close()
+        if hasattr(what, "close"):
+            what.close()
 
 
 def _reads_plainly(what: Any) -> bool:
     """True if what it reads are the very bytes behind its descriptor."""
-    if isinstance(what, io.BufferedReader):
+    if isinstance(what, io.BufferedReader | io.BufferedRandom):
         what = what.raw
     is_greens = type(what).__module__.startswith("gevent.")  # a process's stdout there
     return is_greens or isinstance(what, io.FileIO | socket.SocketIO | socket.socket)
