@@ -136,7 +136,7 @@ def test_wrapped_in_a_generator_it_is_copied(tmp_path: Path) -> None:
 
 
 def test_over_tls_it_is_copied(
-    tmp_path: Path, certificate: dict[str, str], trusting: Any
+    tmp_path: Path, certificate: dict[str, Any], trusting: Any
 ) -> None:
     app = "tests.gunicorn.pipe_apps:flask_app"
     with gunicorn(tmp_path, app, context=trusting, **certificate) as server:
