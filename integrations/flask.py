@@ -1,4 +1,4 @@
-"""Flask: drop-in `send_file` and `send_from_directory`, and an extension.
+"""Flask: drop-in `send_file` and `send_from_directory`, `send_pipe`, and an extension.
 
     from zc_response.integrations.flask import ZeroCopy, send_file
 
@@ -22,7 +22,7 @@ import inspect
 import io
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -45,7 +45,13 @@ from zc_response.errors import FileForbiddenError, SourceError
 from zc_response.planning import Segment, plan
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import is_settled, represent
-from zc_response.sources import FileSource, MemoryFile, open_files
+from zc_response.sources import (
+    FileSource,
+    MemoryFile,
+    Stream,
+    Streamable,
+    open_files,
+)
 from zc_response.wsgi import (
     EXCHANGE,
     Environ,
@@ -53,12 +59,14 @@ from zc_response.wsgi import (
     HeaderFields,
     SegmentsBody,
     StartResponse,
+    StreamBody,
     ZeroCopyMiddleware,
     read_segments,
+    read_stream,
     real_file,
 )
 
-__all__ = ["ZeroCopy", "send_file", "send_from_directory"]
+__all__ = ["ZeroCopy", "send_file", "send_from_directory", "send_pipe"]
 
 MaxAge = int | Callable[[str | None], int | None] | None
 
@@ -141,6 +149,47 @@ def send_from_directory(
     if snapshot:
         source = _snapshot(source, policy)
     return _respond(app, source, source.path, source.release, policy, **kwargs)
+
+
+def send_pipe(
+    content: Streamable,
+    mimetype: str | None = None,
+    as_attachment: bool = False,
+    download_name: str | None = None,
+    content_length: int | None = None,
+) -> Response:
+    """Send what comes out of a pipe, by the kernel alone where the server lets us.
+
+        return send_pipe(["tar", "-c", "photos"], "application/x-tar")
+
+    `content` is a command (a list of strings), which is started when the response is
+    sent, and not at all for HEAD; or a `subprocess.Popen` with `stdout=PIPE`; a binary
+    file object, a socket or a descriptor; or a function that returns one of these. It
+    is the response's from then on, which closes it, ends the process if the client
+    leaves (SIGTERM, after two seconds SIGKILL), and waits for it.
+
+    `content_length`, in bytes, is a promise: a producer that writes more or less than
+    that, or ends with another status than 0, ends the connection visibly. Without it
+    the body is chunked.
+
+    When it is sent, NotStreamError is raised for what is neither a pipe nor a connected
+    socket, and what `Popen` raises if a command cannot be started.
+    """
+    policy = _policy(current_app._get_current_object())  # type: ignore[attr-defined]
+    response: Response = current_app.response_class(mimetype=mimetype)
+    if content_length is not None:
+        response.content_length = content_length
+    if as_attachment:
+        options = {"filename": download_name} if download_name else {}
+        response.headers.set("Content-Disposition", "attachment", **options)
+
+    def read(stream: Stream) -> Generator[bytes, None, None]:
+        status, promised = response.status_code, response.content_length
+        return read_stream(stream, policy, status, promised)
+
+    response.response = StreamBody(content, read)
+    response.direct_passthrough = True
+    return response
 
 
 _OPTIONS: Final = frozenset(inspect.signature(send_file).parameters) - {"path_or_file"}

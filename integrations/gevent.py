@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import gevent
-from gevent.socket import wait_write
+from gevent.socket import wait_read, wait_write
 
 from zc_response.errors import StalledError
 from zc_response.transmit import Job, Progress, Waits, Want, own_or_borrow
@@ -43,10 +43,12 @@ def _drive(job: Job) -> None:
     want = next(steps, None)
     while want is not None:
         if want is Want.SOON:
-            gevent.sleep(waits.next())
+            gevent.sleep(waits.next(job.tally.sent))
         elif want is Want.WRITABLE:
             waits.over()
             _wait(job, own_or_borrow(job), progress)
+        elif want is Want.READABLE:
+            _wait_for_producer(job, progress)
         elif want is Want.TURN and time.monotonic() > until:
             gevent.sleep(0)
         if want is not Want.TURN:
@@ -76,6 +78,18 @@ def _wait(job: Job, fd: int, progress: Progress) -> None:
             return
         except TimeoutError:
             _check(job, progress)
+
+
+def _wait_for_producer(job: Job, progress: Progress) -> None:
+    is_there = False
+    while not is_there:
+        try:
+            wait_read(job.input(), timeout=LOOK_SECONDS, timeout_exc=TimeoutError())
+            is_there = True
+        except TimeoutError:
+            job.check_client()
+        progress.rest(job.unacknowledged)
+        _check(job, progress)
 
 
 def _check(job: Job, progress: Progress) -> None:

@@ -42,6 +42,7 @@ from zc_response.report import Tally
 from zc_response.transmit import (
     Access,
     Done,
+    Frame,
     Transfer,
     drive_briefly,
     drive_here,
@@ -268,6 +269,7 @@ class _ResponseConnection:
         self._mine: socket.socket | None = None
         self._memo: dict[object, Any] | None = None
         self._said: _Said | None = None
+        self._flows = False
 
     def expect(self, memo: dict[object, Any]) -> None:
         """See `Connection`."""
@@ -390,6 +392,18 @@ class _ResponseConnection:
         response.chunked, response.response_length = False, count
         return b"%X\r\n" % count, b"\r\n0\r\n\r\n"
 
+    def frames(self) -> tuple[Frame, bytes]:
+        """See `Connection`. The Response is left as one whose body has been sent."""
+        response, self._flows = self._response, True
+        if not response.chunked:  # the end of the connection will be that of the body
+            return _unframed, b""
+        response.chunked, response.response_length = False, response.sent
+        return _chunk, b"0\r\n\r\n"
+
+    def flowed(self, count: int) -> None:
+        """For the access log, which does not wait for what has been handed over."""
+        self._response.sent += count
+
     def access(self) -> Access:
         """The connection's socket, if it may be written to."""
         obstacle = self.obstacle
@@ -452,7 +466,10 @@ class _ResponseConnection:
         return partial(_end, self._mine, readmit)
 
     def _fail(self, tally: Tally, error: BaseException) -> None:
-        self._response.sent -= tally.promised - tally.sent
+        if self._flows:
+            self.flowed(tally.sent)
+        else:
+            self._response.sent -= tally.promised - tally.sent
         tally.end(error)
         self.abort()
 
@@ -469,6 +486,14 @@ class _ResponseConnection:
             self._response.sock.close()
         else:
             reset(access.fileno())
+
+
+def _chunk(count: int) -> tuple[bytes, bytes]:
+    return b"%X\r\n" % count, b"\r\n"
+
+
+def _unframed(_count: int) -> tuple[bytes, bytes]:
+    return b"", b""
 
 
 def _as_os_error(error: BaseException) -> BaseException:
@@ -592,8 +617,14 @@ class _AsgiConnection:
         return head or status in (204, 304) or status < 200
 
     async def drain(self) -> None:
-        """Wait until the transport has written everything gunicorn gave it."""
-        transport = self._protocol.transport
+        """Wait until the transport has written everything gunicorn gave it.
+
+        A header whose body has no length is kept for the first bytes of that.
+        """
+        protocol, transport = self._protocol, self._protocol.transport
+        kept, protocol._response_buffer = protocol._response_buffer, None
+        if kept:
+            transport.write(kept)
         if not transport.get_write_buffer_size():
             return
         low, high = transport.get_write_buffer_limits()

@@ -1,10 +1,13 @@
-"""Starlette and FastAPI: drop-in `FileResponse` and `StaticFiles`.
+"""Starlette and FastAPI: drop-in `FileResponse` and `StaticFiles`, and `PipeResponse`.
 
-Both are subclasses of Starlette's own, with the same signatures and attributes. What
-differs: the file is opened before the response starts and stays open until it has been
-sent, so header fields and body are of one file; preconditions, single and multiple
-ranges follow RFC 9110; a file that cannot be served is answered with the status that
-says so (404, 403, 503).
+The first two are subclasses of Starlette's own, with the same signatures and
+attributes. What differs: the file is opened before the response starts and stays open
+until it has been sent, so header fields and body are of one file; preconditions, single
+and multiple ranges follow RFC 9110; a file that cannot be served is answered with the
+status that says so (404, 403, 503).
+
+`PipeResponse` is a StreamingResponse whose bytes come from a pipe, and do not enter
+Python on their way to the client.
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from mimetypes import guess_type
-from typing import ClassVar, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -28,12 +31,14 @@ from starlette.responses import (
     FileResponse as StarletteFileResponse,
     PlainTextResponse,
     Response,
+    StreamingResponse,
 )
 from starlette.staticfiles import StaticFiles as StarletteStaticFiles
 from starlette.types import Receive, Scope, Send
 
 from zc_response.asgi import (
     Answer,
+    carries_streams,
     conditions,
     elsewhere,
     has_zero_copy,
@@ -42,6 +47,7 @@ from zc_response.asgi import (
     respond,
     respond_past,
     respond_small,
+    respond_stream,
 )
 from zc_response.derived import CODINGS, kept_variants, snapshot_of
 from zc_response.errors import (
@@ -63,15 +69,20 @@ from zc_response.planning import (
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import entity_tag, is_settled, represent
 from zc_response.sources import (
+    PROCESSES,
     Facts,
     FileSource,
     MemoryFile,
     OpenFiles,
+    Stream,
+    Streamable,
+    discard,
     open_files,
+    open_stream,
     place_of,
 )
 
-__all__ = ["FileResponse", "StaticFiles"]
+__all__ = ["FileResponse", "PipeResponse", "StaticFiles"]
 
 logger: Final = logging.getLogger("zc_response")
 
@@ -588,3 +599,115 @@ class _Found(NamedTuple):
 
     full_path: str
     source: FileSource
+
+
+# Pipes -----------------------------------------------------------------------------
+
+
+class PipeResponse(StreamingResponse):
+    """Starlette's StreamingResponse, from a pipe that the kernel empties by itself.
+
+        return PipeResponse(["tar", "-c", "photos"], media_type="application/x-tar")
+
+    `content` is a command (a list of strings), which is started when the response is
+    sent, and not at all for HEAD; or a `subprocess.Popen` with `stdout=PIPE`; a binary
+    file object, a socket or a descriptor; or a function that returns one of these. It
+    is the response's from then on, which closes it, ends the process if the client
+    leaves (SIGTERM, after two seconds SIGKILL), and waits for it.
+
+    A header field Content-Length is a promise: a producer that writes more or less than
+    that, or ends with another status than 0, ends the connection visibly (RST, and no
+    last chunk). Without it the body is chunked.
+
+    Raises NotStreamError when it is sent if that is neither a pipe nor a connected
+    socket, and what `Popen` raises if a command cannot be started: before the response
+    has begun. `policy`, a class attribute, replaces the settings from the environment.
+    """
+
+    policy: ClassVar[Policy | None] = None
+
+    def __init__(
+        self,
+        content: Streamable,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        self._content = content
+        super().__init__(self._chunks(), status_code, headers, media_type, background)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":  # a denied websocket gets Starlette's own answer
+            await super().__call__(scope, receive, send)
+            return
+        if scope["method"].upper() == "HEAD" or _has_no_body(self.status_code):
+            discard(self._content)
+            await send(self._start())
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            with await self._open() as stream:
+                await self._send(stream, scope, receive, send)
+        if self.background is not None:
+            await self.background()
+
+    async def _send(
+        self, stream: Stream, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        settings = self.policy or default_policy()
+        scope, exchange = offer(scope, send, settings)
+        if exchange is not None:
+            send = exchange.send
+        length = self.headers.get("content-length")
+        promised = int(length) if length is not None else None
+        responding = respond_stream(
+            scope, send, self._start(), stream, promised, settings, _Waiting()
+        )
+        if carries_streams(scope, settings):
+            await responding
+        else:  # a producer may be silent for long, and then no `send` tells of the end
+            await _until_disconnect(responding, receive)
+
+    def _start(self) -> dict[str, Any]:
+        return {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+
+    async def _open(self) -> Stream:
+        """The stream; a process is started in a thread."""
+        return await _in_thread(
+            PROCESSES,
+            partial(open_stream, self._content),
+            timeout=0,
+            discard=Stream.close,
+        )
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        """For whoever iterates over the body himself."""
+        with await self._open() as stream:
+            waiting = _Waiting()
+            while True:
+                count = stream.waiting()
+                if count:
+                    yield stream.take(min(count, 65536))
+                elif stream.is_over():
+                    return
+                else:
+                    await waiting.until_readable(stream.fileno())
+
+
+def _has_no_body(status: int) -> bool:
+    return status in (204, 304) or status < 200
+
+
+class _Waiting:
+    """Waiting, on whichever loop this is."""
+
+    async def until_readable(self, fd: int) -> None:
+        await anyio.wait_readable(fd)
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)

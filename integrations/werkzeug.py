@@ -15,7 +15,7 @@ from typing import Any, Final
 from zc_response.errors import TransferError
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.transmit import Access, Transfer, drive_here
+from zc_response.transmit import Access, Frame, Transfer, drive_here
 from zc_response.wsgi import Connection, Environ, HeaderFields, StartResponse
 
 _START_RESPONSE: Final = "WSGIRequestHandler.run_wsgi.<locals>.start_response"
@@ -98,6 +98,14 @@ class _HandlerConnection:
         """There is nothing around a body that has a length, or ends the connection."""
         self.sent += count
         return b"", b""
+
+    def frames(self) -> tuple[Frame, bytes]:
+        """To a client of HTTP/1.0, the end of the connection is that of the body."""
+        return lambda _count: (b"", b""), b""
+
+    def flowed(self, count: int) -> None:
+        """See `Connection`."""
+        self.sent += count
 
     def access(self) -> Access:
         """The connection's socket, if it may be written to."""

@@ -73,6 +73,10 @@ class NoSnapshotError(SourceError):
     status = 503
 
 
+class NotStreamError(ZCResponseError, ValueError):
+    """What was to be streamed is neither a pipe nor a connected stream socket."""
+
+
 class TransferError(ZCResponseError, RuntimeError):
     """A body could not be sent whole; its connection has been aborted."""
 
@@ -82,7 +86,11 @@ class StartsAnewError(TransferError):
 
 
 class TruncatedError(TransferError):
-    """A file ended before the bytes that had been promised of it."""
+    """A file or a stream ended before the bytes that had been promised of it."""
+
+
+class ProducerError(TransferError):
+    """Who writes a body failed, or wrote more than had been promised."""
 
 
 class ChangedError(TransferError):

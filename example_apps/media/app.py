@@ -23,7 +23,11 @@ from starlette.routing import Mount, Route
 from example_apps.media.library import list_library
 from example_apps.media.transfers import Board
 from zc_response import Policy, add_listener, remove_listener
-from zc_response.integrations.starlette import FileResponse, StaticFiles
+from zc_response.integrations.starlette import (
+    FileResponse,
+    PipeResponse,
+    StaticFiles,
+)
 
 PAGE = Path(__file__).with_name("static")
 
@@ -53,6 +57,19 @@ def create_app(folder: Path) -> Starlette:
         path = _existing(folder, request)
         return CopiedFileResponse(path, filename=path.name)
 
+    async def everything(request: Request) -> Response:
+        """All files as one archive, which tar writes while it is sent."""
+        command = ["tar", "-c", "-C", str(folder), "."]
+        name = {"content-disposition": 'attachment; filename="library.tar"'}
+        return PipeResponse(command, headers=name, media_type="application/x-tar")
+
+    async def encoded(request: Request) -> Response:
+        """A file as an encoder such as ffmpeg gives it out: bit by bit, of no known
+        length. gzip stands in for it, because everybody has that."""
+        path = _existing(folder, request)
+        command = ["gzip", "-1", "-c", str(path)]
+        return PipeResponse(command, media_type="application/gzip")
+
     async def processor(request: Request) -> Response:
         return JSONResponse({"seconds": time.process_time()})
 
@@ -74,6 +91,8 @@ def create_app(folder: Path) -> Starlette:
         Route("/transfers", transfers),
         Route("/download/{name}", download),
         Route("/copied/{name}", copied),
+        Route("/library.tar", everything),
+        Route("/encoded/{name}", encoded),
         Mount("/media", StaticFiles(directory=folder)),
         Mount("/static", StaticFiles(directory=PAGE)),
     ]

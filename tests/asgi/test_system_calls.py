@@ -1,4 +1,4 @@
-"""strace, as the witness that a body really leaves by sendfile(2)."""
+"""strace, as the witness that a body really leaves by sendfile(2), or splice(2)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ APP = """
 import sys
 from starlette.applications import Starlette
 from starlette.routing import Route
-from zc_response.integrations.starlette import FileResponse
+from zc_response.integrations.starlette import FileResponse, PipeResponse
 async def view(request):
     return FileResponse(sys.argv[1])
+async def pipe(request):
+    return PipeResponse(["cat", sys.argv[1]])
 import uvicorn
 uvicorn.run(
-    Starlette(routes=[Route("/", view)]), fd=int(sys.argv[2]), log_level="error",
+    Starlette(routes=[Route("/", view), Route("/pipe", pipe)]),
+    fd=int(sys.argv[2]), log_level="error",
     http="zc_response.integrations.uvicorn:" + sys.argv[3], loop=sys.argv[4],
     limit_max_requests=3,
 )
@@ -40,8 +43,11 @@ uvicorn.run(
 def traced(
     path: Path, trace: Path, http: str, loop: str, app: str = APP
 ) -> Iterator[Client]:
-    """A server under strace, which writes what was sent to `trace`."""
-    calls = "sendfile,write,writev,sendto,sendmsg,pread64,read"
+    """A server under strace, which writes what was sent to `trace`.
+
+    Only of the server itself, not of what it starts.
+    """
+    calls = "sendfile,splice,write,writev,sendto,sendmsg,pread64,read"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.set_inheritable(True)
         number = listener.fileno()
@@ -61,7 +67,9 @@ def traced(
 
 def carried(trace: Path, call: str) -> int:
     """How many bytes calls of one kind moved, large ones only."""
-    results = re.findall(rf"{call}\(.*= (\d+)$", trace.read_text(), re.MULTILINE)
+    results = re.findall(
+        rf"{call}(?:\(| resumed>).*= (\d+)$", trace.read_text(), re.MULTILINE
+    )
     return sum(int(result) for result in results if int(result) > 16384)
 
 
@@ -91,3 +99,24 @@ def test_every_kind_of_body_is_carried_by_sendfile_alone(
     assert expected - 3 * 16384 <= sent <= expected
     for call in ("write", "writev", "sendto", "sendmsg", "pread64"):
         assert carried(tmp_path / "trace", call) == 0
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("http", ["ZeroCopyH11Protocol", "ZeroCopyHttpToolsProtocol"])
+def test_what_a_process_writes_is_carried_by_splice_alone(
+    tmp_path: Path, http: str, loop: str
+) -> None:
+    path, trace = tmp_path / "file", tmp_path / "trace"
+    path.write_bytes(bytes(SIZE))
+    with traced(path, trace, http, loop) as client:
+        for _ in range(3):
+            answer = client.get("/pipe")
+            assert (answer.complete, answer.body) == (True, bytes(SIZE))
+
+    server = trace.read_text().split(maxsplit=1)[0]
+    own = "\n".join(re.findall(rf"^{server} .*", trace.read_text(), re.MULTILINE))
+    trace.write_text(own)
+    assert 3 * SIZE * 0.9 < carried(trace, "splice") <= 3 * SIZE
+    assert "SPLICE_F_MOVE|SPLICE_F_NONBLOCK|SPLICE_F_MORE" in own
+    for call in ("write", "writev", "sendto", "sendmsg", "pread64"):
+        assert carried(trace, call) == 0

@@ -23,7 +23,7 @@ from waitress.server import create_server
 from tests.gunicorn.running import TlsClient
 from tests.live import PATIENCE, Answer, Client, eventually
 from zc_response import Report
-from zc_response.integrations.flask import ZeroCopy, send_file
+from zc_response.integrations.flask import ZeroCopy, send_file, send_pipe
 from zc_response.wsgi import Environ, StartResponse
 
 CONTENT = bytes(range(256)) * 4096 * 3  # 3 MiB
@@ -127,6 +127,14 @@ def application(file: Path) -> Flask:
     app.add_url_rule("/flask", "flask", lambda: flask.send_file(file))
     memory = lambda: send_file(io.BytesIO(CONTENT), mimetype="x/y")  # noqa: E731
     app.add_url_rule("/memory", "memory", memory)
+
+    @app.get("/pipe")
+    def pipe() -> Response:
+        return send_pipe(["cat", str(file)])
+
+    @app.get("/pipe/sized")
+    def sized_pipe() -> Response:
+        return send_pipe(["cat", str(file)], "x/y", True, "n", len(CONTENT))
 
     @app.get("/small")
     def small() -> Response:
@@ -309,3 +317,25 @@ def test_a_file_that_shrinks_closes_the_connection(
 
     assert len(rest) < BIG_SIZE
     assert reports[0].outcome in ("truncated", "changed")
+
+
+def test_a_pipe(served: tuple[int, str], reports: list[Report]) -> None:
+    """Where the server frames the body, it is copied."""
+    answer = ask(served[0], "/pipe")
+
+    assert (answer.status, answer.complete, answer.body) == (200, True, CONTENT)
+    eventually(lambda: reports, "a report")
+    assert reports[0].outcome == "complete"
+
+
+def test_a_pipe_whose_length_is_known(
+    served: tuple[int, str], reports: list[Report]
+) -> None:
+    port, strategy = served
+
+    answer = ask(port, "/pipe/sized")
+
+    assert (answer.complete, answer.length, answer.body) == (True, 3 << 20, CONTENT)
+    assert answer.headers["content-disposition"] == "attachment; filename=n"
+    eventually(lambda: reports, "a report")
+    assert reports[0].strategy == ("splice" if strategy == "sendfile" else "copy")

@@ -30,8 +30,9 @@ from zc_response.planning import Segment, Slice
 from zc_response.sources import FileSource
 from zc_response.transmit import Strategy, Transfer
 from zc_response.transmit.steps import Want
+from zc_response.transmit.transfer import STRATEGIES
 
-every_strategy = pytest.mark.parametrize("strategy", list(Strategy))
+every_strategy = pytest.mark.parametrize("strategy", list(STRATEGIES))
 
 
 def pump(transfer: Transfer, peer: socket.socket, limit: int = 1 << 20) -> bytes:

@@ -28,12 +28,14 @@ from zc_response.asgi.messages import App, Fields, Message, Receive, Scope, Send
 from zc_response.asgi.middleware import ZeroCopyMiddleware, offer
 from zc_response.asgi.response import (
     Answer,
+    carries_streams,
     conditions,
     has_zero_copy,
     is_small,
     respond,
     respond_past,
     respond_small,
+    respond_stream,
 )
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "ZeroCopyMiddleware",
     # For the integrations of frameworks
     "Answer",
+    "carries_streams",
     "conditions",
     "elsewhere",
     "has_zero_copy",
@@ -49,6 +52,7 @@ __all__ = [
     "respond",
     "respond_past",
     "respond_small",
+    "respond_stream",
     # For the integrations of servers
     "Connection",
     # The words of the protocol

@@ -9,7 +9,17 @@ from typing import Protocol, TypeVar
 from zc_response.asgi.messages import Send
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.transmit import Body, Cursor, finish, read
+from zc_response.sources import Stream
+from zc_response.transmit import (
+    Body,
+    Cursor,
+    Outbox,
+    Waits,
+    Want,
+    finish,
+    read,
+    stream_into,
+)
 
 _T = TypeVar("_T")
 
@@ -52,3 +62,37 @@ async def copy_body(
 
 def _read(cursor: Cursor, limit: int) -> bytes:
     return finish(read(cursor, limit))
+
+
+class Waiting(Protocol):
+    """How to wait on whichever loop this is."""
+
+    async def until_readable(self, fd: int) -> None:
+        """Return when a descriptor is readable."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after a while."""
+
+
+async def copy_stream(
+    send: Send,
+    stream: Stream,
+    tally: Tally,
+    policy: Policy,
+    waiting: Waiting,
+    *,
+    is_promised: bool,
+) -> None:
+    """Send a stream as ordinary body messages, but for the last one.
+
+    `is_promised` says that the account has its length.
+    """
+    outbox, waits = Outbox(policy, tally), Waits()
+    for want in stream_into(outbox, stream, is_promised=is_promised):
+        if want is Want.WRITABLE:
+            body = outbox.data
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        elif want is Want.READABLE:
+            await waiting.until_readable(stream.fileno())
+        elif want is Want.SOON:
+            await waiting.sleep(waits.next(tally.sent))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from zc_response.asgi.connections import Connection
@@ -13,6 +13,7 @@ from zc_response.asgi.messages import (
     PATHSEND,
     POLICY,
     SEGMENTS,
+    STREAM,
     ZEROCOPYSEND,
     Fields,
     Message,
@@ -28,7 +29,7 @@ from zc_response.errors import (
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.sources import FileSource, open_files, place_of
+from zc_response.sources import FileSource, Stream, open_files, place_of
 from zc_response.transmit import Access, Body, Transfer, choose, drive
 
 
@@ -140,6 +141,10 @@ class Exchange:
             await self._send(start)
 
     async def _pathsend(self, message: Message) -> None:
+        if STREAM in message:
+            self._policy = message.get(POLICY, self._policy)
+            await self._flow(message[STREAM])
+            return
         segments = message.get(SEGMENTS)
         if segments is not None:
             self._policy = message.get(POLICY, self._policy)
@@ -181,7 +186,7 @@ class Exchange:
             self._owe(count, path, more_body)
         if bodiless or not count:
             await self.release_start()
-        elif not await self._transmit(segments, path, count):
+        elif not await self._transmit(partial(self._hold, segments), path, count):
             return
         await self._send(
             {"type": "http.response.body", "body": b"", "more_body": more_body}
@@ -198,20 +203,35 @@ class Exchange:
                 f"Content-Length; has the file changed since it was looked at?"
             )
 
+    async def _flow(self, stream: Stream) -> None:
+        """Send a stream as the body, and tell the server that it is complete."""
+        with stream:
+            if self._connection.bodiless(self._status):
+                await self.release_start()
+            elif not await self._transmit(
+                partial(Body.of_stream, stream, self._policy),
+                stream.name,
+                self._owed or 0,
+            ):
+                return
+        await self._send({"type": "http.response.body", "body": b""})
+
     async def _transmit(
-        self, segments: Sequence[Segment], path: str, count: int
+        self, make_body: Callable[[], Body], path: str, count: int
     ) -> bool:
-        """Put segments on the wire. False if the client has left meanwhile."""
+        """Put a body on the wire. False if the client has left meanwhile."""
         await self._connection.drain()
         if self._connection.disconnected:
             return False
         access = self._connection.access()
-        body = self._hold(segments)
+        body = make_body()
+        flows = body.stream is not None
         strategy, reason = choose(
             access,
             self._policy,
             is_firm=body.is_firm,
             is_fixed=body.is_fixed,
+            flows=flows,
             count=count,
         )
         tally = Tally(
@@ -268,8 +288,12 @@ class Exchange:
                 start, self._start = self._start, None
                 if start is not None:
                     transfer.head = await connection.head(self._send, start)
-                before, transfer.tail = connection.frame(transfer.tally.promised)
-                transfer.head += before
+                if body.stream is not None and self._owed is None:
+                    transfer.frame = connection.frame
+                else:
+                    count = transfer.tally.promised
+                    before, transfer.tail = connection.frame(count)
+                    transfer.head += before
             except BaseException:
                 transfer.abort()
                 transfer.close()

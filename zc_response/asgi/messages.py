@@ -20,6 +20,9 @@ in the way of zero copy, if anything does."""
 SEGMENTS: Final = "zc_response.segments"
 """The key in a pathsend message under which the body's segments travel."""
 
+STREAM: Final = "zc_response.stream"
+"""The key in a pathsend message under which a stream travels; `path` is its name."""
+
 POLICY: Final = "zc_response.policy"
 """The key beside it, under which a response's own settings travel."""
 

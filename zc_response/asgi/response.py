@@ -7,13 +7,14 @@ from collections.abc import Coroutine, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from zc_response.asgi.copying import InThread, copy_body
+from zc_response.asgi.copying import InThread, Waiting, copy_body, copy_stream
 from zc_response.asgi.exchange import Exchange
 from zc_response.asgi.messages import (
     EXTENSION,
     PATHSEND,
     POLICY,
     SEGMENTS,
+    STREAM,
     ZEROCOPYSEND,
     Fields,
     Message,
@@ -26,7 +27,7 @@ from zc_response.guards import COUNT, LEASE, STAT
 from zc_response.planning import Plan, Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally, is_wanted
-from zc_response.sources import FileSource
+from zc_response.sources import FileSource, Stream
 from zc_response.transmit import Body, Strategy, gather, gather_at_once, source_of
 
 _CONDITIONS: Final = frozenset(
@@ -175,6 +176,44 @@ async def respond_small(
         body = bytes(body)
         await send({"type": "http.response.body", "body": body, "more_body": False})
         tally.sent = answer.length
+
+
+def carries_streams(scope: Scope, policy: Policy) -> bool:
+    """True if `respond_stream` hands the stream to the server, and so to a driver."""
+    return policy.zero_copy and _is_hooked(scope.get("extensions") or {})
+
+
+async def respond_stream(
+    scope: Scope,
+    send: Send,
+    start: Message,
+    stream: Stream,
+    promised: int | None,
+    policy: Policy,
+    waiting: Waiting,
+) -> None:
+    """Send a response whose body is a stream, of `promised` bytes if that is known.
+
+    `start` is its start message. The stream stays the caller's to close.
+    """
+    offers = scope.get("extensions") or {}
+    if carries_streams(scope, policy):
+        carried = {STREAM: stream, POLICY: policy}
+        await send(start)
+        await send({"type": PATHSEND, "path": stream.name, **carried})
+        return
+    with Tally(
+        path=stream.name,
+        status=start["status"],
+        promised=promised or 0,
+        strategy=Strategy.COPY,
+        reason=_obstacle(offers.get(EXTENSION), policy),
+        guard=COUNT,
+    ) as tally:
+        await send(start)
+        is_promised = promised is not None
+        await copy_stream(send, stream, tally, policy, waiting, is_promised=is_promised)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def is_small(answer: Answer, policy: Policy) -> bool:

@@ -11,6 +11,8 @@ import sys
 from functools import cache
 from typing import Final
 
+from zc_response.native import original
+
 try:
     import fcntl
 except ImportError:  # not a POSIX system
@@ -150,6 +152,24 @@ def unacknowledged(fd: int) -> int:
     except OSError:
         return 0
     return int.from_bytes(answer, sys.byteorder)
+
+
+def has_left(fd: int) -> bool:
+    """True if the peer has closed its side of the connection, or it is broken.
+
+    POLLRDHUP (poll(2)). A peer that will still read, and has said all it had to say,
+    cannot be told from one that is gone, until something is sent to it.
+    """
+    if fd < 0:
+        return True
+    if sys.platform != "linux":
+        return False
+    poll = original("select", "poll")()  # gevent's own knows nothing of POLLRDHUP
+    poll.register(fd, _POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+_POLLRDHUP: Final = 0x2000
 
 
 def peer(fd: int) -> tuple[int, bytes] | None:

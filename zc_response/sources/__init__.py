@@ -25,7 +25,15 @@ from zc_response.sources.file import (
 )
 from zc_response.sources.memory import Draft, MemoryFile
 from zc_response.sources.places import place_of
+from zc_response.sources.producers import PROCESSES, Producer
 from zc_response.sources.root import Root
+from zc_response.sources.streams import (
+    SocketStream,
+    Stream,
+    Streamable,
+    discard,
+    open_stream,
+)
 from zc_response.sources.timestamps import grain_ns
 
 __all__ = [
@@ -38,10 +46,17 @@ __all__ = [
     "Fixed",
     "MemoryFile",
     "OpenFiles",
+    "PROCESSES",
+    "Producer",
     "Root",
+    "SocketStream",
+    "Stream",
+    "Streamable",
     "Validators",
     "descriptor_limit",
+    "discard",
     "grain_ns",
     "open_files",
+    "open_stream",
     "place_of",
 ]

@@ -22,6 +22,7 @@ from zc_response.transmit.job import Job
 from zc_response.transmit.offload import Done, handed_over
 from zc_response.transmit.progress import Progress
 from zc_response.transmit.steps import Cursor, Want, source_of
+from zc_response.transmit.streaming import Frame, Outbox, stream_into
 from zc_response.transmit.transfer import Transfer, reset
 from zc_response.transmit.waits import Waits
 
@@ -31,7 +32,9 @@ __all__ = [
     "Choice",
     "Cursor",
     "Done",
+    "Frame",
     "Job",
+    "Outbox",
     "Progress",
     "Strategy",
     "Transfer",
@@ -50,4 +53,5 @@ __all__ = [
     "read_whole",
     "reset",
     "source_of",
+    "stream_into",
 ]

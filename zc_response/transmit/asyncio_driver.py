@@ -69,7 +69,7 @@ async def drive(job: Job, before_waiting: Callable[[], None] | None = None) -> N
         raise
 
 
-_NOT_AWAY: Final = (Want.WRITABLE, Want.SOON)
+_NOT_AWAY: Final = (Want.WRITABLE, Want.READABLE, Want.SOON)
 """What only the loop's thread can wait for."""
 
 
@@ -78,6 +78,8 @@ class _State(Enum):
     """It has its turn, or is waiting for it."""
     FULL = auto()
     """The loop watches the socket."""
+    EMPTY = auto()
+    """The loop watches where the bytes come from."""
     PARKED = auto()
     """The same, without a descriptor of its own."""
     SOON = auto()
@@ -95,6 +97,7 @@ class _Pump:
         "_error",
         "_fd",
         "_full_at",
+        "_input",
         "_job",
         "_loop",
         "_parked_on",
@@ -177,9 +180,16 @@ class _Pump:
         if want is Want.SOON:
             self._state = _State.SOON
             self._unwatch()
-            self._timer = self._loop.call_later(self._waits.next(), self._again)
+            seconds = self._waits.next(self._job.tally.sent)
+            self._timer = self._loop.call_later(seconds, self._again)
             return False
         self._waits.over()
+        if want is Want.READABLE:
+            self._unwatch()
+            self._state = _State.EMPTY
+            self._input = self._job.input()
+            self._loop.add_reader(self._input, self._readable)
+            return False
         try:
             self._job.own()
         except OSError:  # no descriptor is left
@@ -202,6 +212,14 @@ class _Pump:
             self._state = _State.READY
             self._turns.take(self._turn)
 
+    def _readable(self) -> None:
+        """There is something to send, or an end."""
+        if self._state is _State.EMPTY:
+            self._loop.remove_reader(self._input)
+            self._progress.rest(self._job.unacknowledged)
+            self._state = _State.READY
+            self._turns.take(self._turn_from_anew)
+
     def _again(self) -> None:
         """The timer has run down, or has no need to."""
         if self._state is _State.SOON:
@@ -218,6 +236,7 @@ class _Pump:
 
     def _called(self) -> None:
         self._writable()
+        self._readable()
         self.ready()
         self._again()
 
@@ -285,6 +304,8 @@ class _Pump:
     def look(self) -> None:
         """Give it up if nothing has moved for too long; park it after a while."""
         job = self._job
+        if self._state is _State.EMPTY:
+            self._progress.rest(job.unacknowledged)
         if self._progress.is_stalled(
             job.tally.sent, lambda: job.unacknowledged, job.stall_timeout
         ):
@@ -292,6 +313,11 @@ class _Pump:
         elif self._state is _State.PARKED:
             try:
                 self._job.check()
+            except TransferError as exc:
+                self.finish(exc)
+        elif self._state is _State.EMPTY:
+            try:
+                self._job.check_client()
             except TransferError as exc:
                 self.finish(exc)
         elif self._state is _State.FULL and self._has_waited_long:
@@ -349,6 +375,8 @@ class _Pump:
         self._unwatch()
         if before is _State.SOON:
             self._timer.cancel()
+        if before is _State.EMPTY:
+            self._loop.remove_reader(self._input)
         if before is _State.PARKED:
             waiting_on(self._loop).leave(self._parked_on, self)
         if error is not None:

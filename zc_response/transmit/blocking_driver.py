@@ -28,7 +28,7 @@ def finish(steps: Generator[Want, None, _T]) -> _T:
         except StopIteration as end:
             result: _T = end.value
             return result
-        assert want is not Want.WRITABLE
+        assert want not in (Want.WRITABLE, Want.READABLE)
         if want is Want.SOON:
             time.sleep(waits.next())
 
@@ -79,14 +79,21 @@ def _drive_here(job: Job, beat: Callable[[], object]) -> None:
     beaten_at = time.monotonic()
     for want in job.steps():
         if want is Want.SOON:
-            time.sleep(waits.next())
+            time.sleep(waits.next(job.tally.sent))
         elif want is Want.WRITABLE:
             waits.over()
             fd = own_or_borrow(job)
-            while not _is_writable(fd, LOOK_SECONDS):
+            while not _is_ready(fd, select.POLLOUT, LOOK_SECONDS):
                 beat()
                 _check_progress(job, progress)
                 job.check()
+        elif want is Want.READABLE:
+            while not _is_ready(job.input(), select.POLLIN, LOOK_SECONDS):
+                beat()
+                progress.rest(job.unacknowledged)
+                _check_progress(job, progress)
+                job.check_client()
+            progress.rest(job.unacknowledged)
         if time.monotonic() - beaten_at >= LOOK_SECONDS:
             beaten_at = time.monotonic()
             beat()
@@ -113,7 +120,7 @@ def _check_progress(job: Job, progress: Progress) -> None:
         raise StalledError(f"the client took nothing for {timeout:g} s")
 
 
-def _is_writable(fd: int, seconds: float) -> bool:
+def _is_ready(fd: int, event: int, seconds: float) -> bool:
     poll = select.poll()
-    poll.register(fd, select.POLLOUT)
+    poll.register(fd, event)
     return bool(poll.poll(seconds * 1000))

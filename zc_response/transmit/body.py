@@ -1,4 +1,7 @@
-"""A body to be sent: its segments, and a hold on each file they are slices of."""
+"""A body to be sent: its segments, and a hold on each file they are slices of.
+
+Or a stream, which is all of its body.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 from zc_response.guards import COUNT, LEASE, Hold
 from zc_response.planning import Segment
 from zc_response.policy import Policy
-from zc_response.sources import FileSource
+from zc_response.sources import FileSource, Stream
 from zc_response.transmit.steps import Cursor, source_of
 
 
@@ -19,9 +22,10 @@ class Body:
     if a file has changed since it was opened; nothing has been sent of it then.
     """
 
-    __slots__ = ("holds", "pieces")
+    __slots__ = ("holds", "pieces", "stream")
 
     def __init__(self, segments: Sequence[Segment], policy: Policy) -> None:
+        self.stream: Stream | None = None
         self.holds: list[Hold] = []
         self.pieces: list[bytes | Cursor] = []
         held: dict[FileSource, Hold] = {}
@@ -42,6 +46,13 @@ class Body:
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def of_stream(cls, stream: Stream, policy: Policy) -> Body:
+        """A body that is a stream, which becomes its own."""
+        body = cls((), policy)
+        body.stream = stream
+        return body
 
     @property
     def guard(self) -> str:
@@ -65,6 +76,8 @@ class Body:
         return all(hold.is_fixed for hold in self.holds)
 
     def close(self) -> None:
-        """Let go of its files."""
+        """Let go of its files; end its stream."""
+        if self.stream is not None:
+            self.stream.close()
         while self.holds:
             self.holds.pop().close()

@@ -23,6 +23,8 @@ class Strategy(str, Enum):
     """Copied into the socket out of a mapping, and never read (mmap(2), send(2))."""
     DIRECT = "direct"
     """Read around the page cache (O_DIRECT) and written out."""
+    SPLICE = "splice"
+    """By reference, from a pipe to the socket (splice(2))."""
     COPY = "copy"
     """Read into memory and written out again."""
 
@@ -42,8 +44,9 @@ class Case:
     """What a choice depends on.
 
     `is_firm` says that nobody can change the files unless we let go of them, `is_fixed`
-    that nobody ever can, not even what is under way of them; `count` how many bytes
-    there are to be sent.
+    that nobody ever can, not even what is under way of them; `flows` that it is a pipe
+    or a socket: what has been written to that is nobody's to change. `count` is how
+    many bytes there are to be sent.
     """
 
     access: Access
@@ -51,6 +54,7 @@ class Case:
     is_firm: bool
     count: int
     is_fixed: bool = False
+    flows: bool = False
 
     @property
     def is_strict(self) -> bool:
@@ -75,7 +79,9 @@ class Rule(NamedTuple):
     reason: str
 
 
-_COPY, _DIRECT, _MMAP, _SENDFILE = map(Strategy, ("copy", "direct", "mmap", "sendfile"))
+_COPY, _DIRECT, _MMAP, _SENDFILE, _SPLICE = map(
+    Strategy, ("copy", "direct", "mmap", "sendfile", "splice")
+)
 
 RULES: Final = (
     Rule(
@@ -89,6 +95,12 @@ RULES: Final = (
         lambda case: case.access.fileno is None,
         (_COPY,),
         "",
+    ),
+    Rule(
+        "it is a pipe or a socket that is sent",
+        lambda case: case.flows,
+        (_SPLICE, _COPY),
+        "a pipe, and a plain socket",
     ),
     Rule(
         "`strategy` is `direct`, or `direct_min` bytes or more are to be sent",
@@ -134,14 +146,19 @@ def choose(
     is_firm: bool,
     count: int,
     is_fixed: bool = False,
+    flows: bool = False,
     refused: AbstractSet[str] = NONE,
 ) -> Choice:
-    """The strategy for slices of regular files over `access`, and why."""
+    """The strategy for slices of regular files over `access`, and why.
+
+    Or, if it `flows`, for a stream.
+    """
     case = Case(
         access=access,
         policy=policy,
         is_firm=is_firm,
         is_fixed=is_fixed,
+        flows=flows,
         count=count,
     )
     rule, strategy = deciding(case, refused)

@@ -29,6 +29,15 @@ class Job(Protocol):
     def fileno(self) -> int:
         """The descriptor to wait for, after `own`."""
 
+    def input(self) -> int:
+        """The descriptor that tells of what is wanted by READABLE."""
+
+    def check_client(self) -> None:
+        """Raise DisconnectedError if the client has closed its side of the connection.
+
+        For who waits for a producer: nothing that is sent would tell.
+        """
+
     def steps(self) -> Steps:
         """All of the work."""
 

@@ -24,6 +24,11 @@ class Progress:
         self._moved, self._moved_at = sent, time.monotonic()
         self._outstanding, self._sampled_at = 0, self._moved_at
 
+    def rest(self, unacknowledged: int) -> None:
+        """Nothing is to be sent now: who has taken all there is does not stall."""
+        if not unacknowledged:
+            self._moved_at = time.monotonic()
+
     def is_stalled(
         self, sent: int, unacknowledged: Callable[[], int], timeout: float
     ) -> bool:

@@ -27,6 +27,8 @@ class Want(Enum):
     DISK = auto()
     """To be somewhere else: the next step may have to wait for a disk. Whoever must
     not wait has it taken in another thread."""
+    READABLE = auto()
+    """The stream that is sent has nothing to take; the job's `input` tells of more."""
     SOON = auto()
     """Some milliseconds, for something that nobody will tell."""
 
@@ -107,19 +109,20 @@ class Line:
         self._max_rate = policy.max_rate
         self._is_corked = False
 
-    def open(self) -> None:
+    def open(self, *, flows: bool = False) -> None:
         """Set the socket up for a body of the size that the account promises.
 
-        The bound on unsent bytes is the connection's: what an earlier response on it
-        has found out about the client is kept.
+        One that `flows` at its producer's pace has any size, and nothing of it may be
+        kept back. The bound on unsent bytes is the connection's: what an earlier
+        response on it has found out about the client is kept.
         """
         if self._max_rate:
             sockets.pace(self.socket, self._max_rate)
-        if self.tally.promised >= CORKED_BYTES:
+        if self.tally.promised >= CORKED_BYTES and not flows:
             self._is_corked = not sockets.is_paced(self.socket)
         if self._is_corked:
             sockets.cork(self.socket, True)
-        if self.tally.promised > self.pace.unsent:
+        if flows or self.tally.promised > self.pace.unsent:
             known = sockets.unsent_limit(self.socket)
             if known == 0:
                 sockets.limit_unsent(self.socket, self.pace.unsent)

@@ -10,6 +10,7 @@ from zc_response.kernel import sockets
 from zc_response.native import new_lock
 from zc_response.policy import Policy
 from zc_response.report import Tally
+from zc_response.sources import Stream
 from zc_response.transmit.access import Access
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Strategy, choose
@@ -18,6 +19,7 @@ from zc_response.transmit.direct import direct
 from zc_response.transmit.mapping import mmap
 from zc_response.transmit.sendfile import sendfile
 from zc_response.transmit.steps import Cursor, Line, RefusedError, Steps, Want
+from zc_response.transmit.streaming import Frame, stream_chunks, stream_promised
 
 STRATEGIES: Final[dict[str, Callable[[Line, Cursor], Steps]]] = {
     Strategy.SENDFILE: sendfile,
@@ -31,8 +33,9 @@ class Transfer:
     """Sends a body, which becomes its own, over the connection that `access` leads to.
 
     `head` and `tail` are what the server's framing puts around the body: they are sent,
-    but not counted as part of it. `tally` is its account, and `stall_timeout` the
-    seconds without any progress after which a driver gives it up (0: never).
+    but not counted as part of it. A stream whose length is not known has a `frame`,
+    which goes around each of its pieces. `tally` is its account, and `stall_timeout`
+    the seconds without any progress after which a driver gives it up (0: never).
 
     As for the socket: for one turn, in which nobody else runs, the server's own
     descriptor is borrowed; who takes another turn calls `check` first. A transfer that
@@ -54,6 +57,7 @@ class Transfer:
         "_refused",
         "_steps",
         "_wake",
+        "frame",
         "head",
         "stall_timeout",
         "tail",
@@ -65,6 +69,7 @@ class Transfer:
     ) -> None:
         assert access.fileno is not None
         self.head = self.tail = b""
+        self.frame: Frame | None = None
         self.tally = tally
         self.stall_timeout = policy.stall_timeout
         self._body = body
@@ -98,6 +103,20 @@ class Transfer:
             hold.check_failure()
         if self._fileno() < 0:
             raise DisconnectedError("the client left")
+
+    def check_client(self) -> None:
+        """Raise DisconnectedError if the client has closed its side.
+
+        nginx takes that for its leaving, too, as long as it waits for somebody else
+        (ngx_http_upstream_check_broken_connection).
+        """
+        if sockets.has_left(self._fileno()):
+            raise DisconnectedError("the client left")
+
+    def input(self) -> int:
+        """The descriptor that tells of what the stream's producer does."""
+        assert self._body.stream is not None
+        return self._body.stream.fileno()
 
     @property
     def unacknowledged(self) -> int:
@@ -161,6 +180,9 @@ class Transfer:
     def _all(self) -> Generator[Want, None, None]:
         """Literal bytes wait for those that follow (MSG_MORE)."""
         line, tail, pieces = self._line, self.tail, self._body.pieces
+        if self._body.stream is not None:
+            yield from self._flow(self._body.stream)
+            return
         last = len(pieces) - 1
         line.open()
         if self.head:
@@ -176,6 +198,19 @@ class Transfer:
         yield from line.close()
         if self._keeps_socket:
             yield from self._arrival()
+
+    def _flow(self, stream: Stream) -> Steps:
+        """The same for a stream: nothing waits for what the producer has yet to say."""
+        line = self._line
+        line.open(flows=True)
+        is_more = stream.waiting() > 0
+        yield from line.write(self.head, more=is_more, counted=False)
+        if self.frame is None:
+            yield from stream_promised(line, stream)
+        else:
+            yield from stream_chunks(line, stream, self.frame)
+        yield from line.write(self.tail, more=False, counted=False)
+        yield from line.close()
 
     def _arrival(self) -> Steps:
         """Wait until the client has taken all there is of a file's pages."""

@@ -11,13 +11,20 @@ LONGEST_SECONDS: Final = 0.05
 class Waits:
     """The waits of one who asks again and again, in seconds."""
 
-    __slots__ = ("_seconds",)
+    __slots__ = ("_moved", "_seconds")
 
     def __init__(self) -> None:
         self._seconds = FIRST_SECONDS
+        self._moved = 0
 
-    def next(self) -> float:
-        """The wait that comes now; each is twice as long as the one before it."""
+    def next(self, moved: int = 0) -> float:
+        """The wait that comes now; each is twice as long as the one before it.
+
+        Unless something has `moved` meanwhile: bytes, say.
+        """
+        if moved != self._moved:
+            self._moved = moved
+            self.over()
         seconds = self._seconds
         self._seconds = min(seconds * 2, LONGEST_SECONDS)
         return seconds

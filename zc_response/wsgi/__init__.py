@@ -16,7 +16,13 @@ Nothing here knows a server: a server's integration hands over a `Connection`.
 
 from __future__ import annotations
 
-from zc_response.wsgi.bodies import FileWrapper, SegmentsBody, ZeroCopyBody, real_file
+from zc_response.wsgi.bodies import (
+    FileWrapper,
+    SegmentsBody,
+    StreamBody,
+    ZeroCopyBody,
+    real_file,
+)
 from zc_response.wsgi.connections import (
     Connection,
     Environ,
@@ -24,7 +30,7 @@ from zc_response.wsgi.connections import (
     StartResponse,
     WsgiApp,
 )
-from zc_response.wsgi.copying import read_segments
+from zc_response.wsgi.copying import read_segments, read_stream
 from zc_response.wsgi.exchange import EXCHANGE, Exchange
 from zc_response.wsgi.middleware import ZeroCopyMiddleware
 
@@ -36,8 +42,10 @@ __all__ = [
     "Exchange",
     "FileWrapper",
     "SegmentsBody",
+    "StreamBody",
     "ZeroCopyBody",
     "read_segments",
+    "read_stream",
     "real_file",
     # For the integrations of servers
     "Connection",

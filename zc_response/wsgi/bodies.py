@@ -18,7 +18,14 @@ from zc_response.errors import SourceError, StartsAnewError
 from zc_response.guards import read_borrowed
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
-from zc_response.sources import FileSource, open_files
+from zc_response.sources import (
+    FileSource,
+    Stream,
+    Streamable,
+    discard,
+    open_files,
+    open_stream,
+)
 from zc_response.transmit import gather_at_once
 
 
@@ -260,6 +267,48 @@ class SegmentsBody(ZeroCopyBody):
         if self._chunks is not None:
             self._chunks.close()
         self._close()
+
+
+class StreamBody:
+    """A body that is a stream, which is opened when it is asked for.
+
+    `read` makes chunks of it.
+    """
+
+    def __init__(
+        self,
+        content: Streamable,
+        read: Callable[[Stream], Generator[bytes, None, None]],
+    ) -> None:
+        self._content: Streamable | None = content
+        self._read = read
+        self._chunks: Generator[bytes, None, None] | None = None
+
+    def open(self) -> Stream:
+        """The stream, which is the caller's from now on.
+
+        Raises what `open_stream` does.
+        """
+        content, self._content = self._content, None
+        if content is None:
+            raise RuntimeError("a stream is read once, and this one has been")
+        return open_stream(content)
+
+    def __iter__(self) -> StreamBody:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._chunks is None:
+            self._chunks = self._read(self.open())
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """End what has been begun; a command that has not is not."""
+        if self._chunks is not None:
+            self._chunks.close()
+        content, self._content = self._content, None
+        if content is not None:
+            discard(content)
 
 
 def _nothing() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.transmit import Access, Transfer
+from zc_response.transmit import Access, Frame, Transfer
 
 Environ = dict[str, Any]
 HeaderFields = list[tuple[str, str]]
@@ -69,6 +69,16 @@ class Connection(Protocol):
 
     def frame(self, count: int) -> tuple[bytes, bytes]:
         """Tell the server of a body of `count` bytes; return what goes around it."""
+
+    def frames(self) -> tuple[Frame, bytes]:
+        """Tell the server of a body whose length nobody knows.
+
+        What goes around each of its pieces, and what ends it: both do without the
+        server, which may be at something else by then.
+        """
+
+    def flowed(self, count: int) -> None:
+        """Tell the server how many bytes that were, as far as they are known."""
 
     def access(self) -> Access:
         """The socket."""

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Callable, Generator, Sequence
+from typing import Final
 
+from zc_response.guards import COUNT
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.transmit import Body, Strategy, finish, read, source_of
+from zc_response.sources import Stream
+from zc_response.transmit import (
+    Body,
+    Outbox,
+    Strategy,
+    Waits,
+    Want,
+    finish,
+    read,
+    source_of,
+    stream_into,
+)
 
 
 def read_segments(
@@ -49,6 +64,53 @@ def copy_body(
                     yield data
     finally:
         body.close()
+
+
+def read_stream(
+    stream: Stream, policy: Policy, status: int, promised: int | None
+) -> Generator[bytes, None, None]:
+    """The bytes of a stream, a piece at a time; one report at the end."""
+    tally = Tally(
+        path=stream.name,
+        status=status,
+        promised=promised or 0,
+        strategy=Strategy.COPY,
+        reason="the server's own way",
+        guard=COUNT,
+    )
+    is_promised = promised is not None
+    yield from copy_stream(stream, tally, policy, _nobody, is_promised=is_promised)
+
+
+def copy_stream(
+    stream: Stream,
+    tally: Tally,
+    policy: Policy,
+    beat: Callable[[], object],
+    *,
+    is_promised: bool,
+) -> Generator[bytes, None, None]:
+    """The bytes of a stream, which is closed then; `beat` is called now and then."""
+    outbox, waits = Outbox(policy, tally), Waits()
+    with stream, tally:
+        for want in stream_into(outbox, stream, is_promised=is_promised):
+            beat()
+            if want is Want.WRITABLE:
+                yield outbox.data
+            elif want is Want.READABLE:
+                while not _has_something(stream.fileno()):
+                    beat()
+            elif want is Want.SOON:
+                time.sleep(waits.next(tally.sent))
+
+
+def _has_something(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(BEAT_SECONDS * 1000))
+
+
+BEAT_SECONDS: Final = 0.5
 
 
 def path_of(segments: Sequence[Segment]) -> str:

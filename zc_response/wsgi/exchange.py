@@ -7,13 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from zc_response.errors import FileChangedError
+from zc_response.guards import COUNT
 from zc_response.planning import Segment
 from zc_response.policy import Policy
 from zc_response.report import Tally, is_wanted
 from zc_response.transmit import Access, Body, Strategy, Transfer, choose
-from zc_response.wsgi.bodies import FileWrapper, FirstChunk, ZeroCopyBody
+from zc_response.wsgi.bodies import (
+    FileWrapper,
+    FirstChunk,
+    StreamBody,
+    ZeroCopyBody,
+)
 from zc_response.wsgi.connections import Connection
-from zc_response.wsgi.copying import copy_body, path_of
+from zc_response.wsgi.copying import copy_body, copy_stream, path_of
 
 EXCHANGE: Final = "zc_response.exchange"
 """The key in `environ` under which a response of ours finds the exchange."""
@@ -150,12 +156,51 @@ class Exchange:
             head = connection.head()
             if head is None:
                 yield b""
-            before, transfer.tail = connection.frame(tally.promised)
-            transfer.head = (head or b"") + before
+            transfer.head = head or b""
+            if body.stream is not None and connection.content_length is None:
+                transfer.frame, transfer.tail = connection.frames()
+            else:
+                before, transfer.tail = connection.frame(tally.promised)
+                transfer.head += before
         except BaseException:
             transfer.close()
             raise
         connection.carry(transfer, tally, policy)
+
+    def flow(self, body: StreamBody) -> Iterator[bytes]:
+        """Send a stream; what the server has to send itself is yielded."""
+        connection, policy = self._connection, self.policy
+        if connection.is_bodiless:
+            return
+        promised, access = connection.content_length, connection.access()
+        strategy, reason = choose(
+            access, policy, is_firm=True, flows=True, count=promised or 0
+        )
+        stream = body.open()
+        tally = Tally(
+            path=stream.name,
+            status=connection.status,
+            promised=promised or 0,
+            strategy=strategy,
+            reason=reason,
+            guard=COUNT,
+        )
+        if access.fileno is not None:
+            whole = Body.of_stream(stream, policy)
+            yield from self._transmit(whole, access, tally)
+            if promised is None:
+                connection.flowed(tally.sent)
+            return
+        is_promised = promised is not None
+        beat = connection.beat
+        try:
+            yield from map(
+                self.passing,
+                copy_stream(stream, tally, policy, beat, is_promised=is_promised),
+            )
+        except Exception:
+            connection.abort()
+            raise
 
     def end(self) -> None:
         """The body is at its end. If it was too short, so is the connection's life."""
@@ -201,6 +246,9 @@ class _Sending:
 
     def __iter__(self) -> Iterator[bytes]:
         exchange = self._exchange
+        if isinstance(self._body, StreamBody):
+            yield from exchange.flow(self._body)
+            return
         if exchange.send_at_once(self._body):
             return
         segments = exchange.segments_of(self._body)

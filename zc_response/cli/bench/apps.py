@@ -7,18 +7,23 @@ directory of the files.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from zc_response.cli.bench.files import DIRECTORY_VARIABLE, LARGEST_IN_MEMORY
+
+PIPE_BLOCK: Final = 64 * 1024
+"""Read at once by the stock ones: what an ordinary pipe holds."""
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -68,6 +73,49 @@ def in_memory() -> App:
     return _application(
         lambda path: Response(contents[path], media_type="application/octet-stream")
     )
+
+
+def pipe() -> App:
+    """The PipeResponse of zc_response, from a process that writes the file."""
+    from zc_response.integrations.starlette import PipeResponse
+
+    return _application(
+        lambda path: PipeResponse(["cat", path], headers=_length_of(path))
+    )
+
+
+def stock_pipe() -> App:
+    """Starlette's StreamingResponse, which reads the same pipe in threads."""
+    return _application(
+        lambda path: StreamingResponse(_read_pipe(path), headers=_length_of(path))
+    )
+
+
+def stock_pipe_asyncio() -> App:
+    """The same, reading by asyncio's own subprocess."""
+    return _application(
+        lambda path: StreamingResponse(_await_pipe(path), headers=_length_of(path))
+    )
+
+
+def _read_pipe(path: str) -> Iterator[bytes]:
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as process:
+        stdout: Any = process.stdout  # a BufferedReader, which the stubs do not say
+        while data := stdout.read1(PIPE_BLOCK):
+            yield data
+
+
+async def _await_pipe(path: str) -> AsyncIterator[bytes]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec("cat", path, stdout=pipe)
+    assert process.stdout is not None
+    while data := await process.stdout.read(PIPE_BLOCK):
+        yield data
+    await process.wait()
+
+
+def _length_of(path: str) -> dict[str, str]:
+    return {"content-length": str(os.path.getsize(path))}
 
 
 def _application(respond: Callable[[str], Response]) -> Starlette:

@@ -181,6 +181,21 @@ CANDIDATES: Final = {
             software=Uvicorn(factory="in_memory"),
             largest=LARGEST_IN_MEMORY,
         ),
+        Candidate(
+            name="pipe",
+            title="our PipeResponse, cat",
+            software=Uvicorn(factory="pipe", http=PROTOCOL),
+        ),
+        Candidate(
+            name="stock-pipe",
+            title="StreamingResponse reading cat's pipe",
+            software=Uvicorn(factory="stock_pipe"),
+        ),
+        Candidate(
+            name="stock-pipe-asyncio",
+            title="the same by asyncio's subprocess",
+            software=Uvicorn(factory="stock_pipe_asyncio"),
+        ),
         *under_gunicorn("sync", *_FLASK),
         *under_gunicorn("gthread", *_FLASK),
         *under_gunicorn("gevent", *_FLASK),
