@@ -59,11 +59,14 @@ def test_it_arrives_whole_by_splice(
     assert (row["sent"], row["promised"]) == (SIZE, SIZE)
 
 
-def test_a_producer_that_is_slow_is_waited_for(server: Gunicorn) -> None:
+def test_a_producer_that_is_slow_is_waited_for(
+    server: Gunicorn, reported: Callable[[], Row]
+) -> None:
     with server.client() as client:
         answer = client.get("/slow")
 
     assert (answer.complete, answer.body) == (True, b"onetwo")
+    assert reported()["outcome"] == "complete"
 
 
 @pytest.mark.parametrize("name", ["failing", "failing-known", "too-long", "too-short"])
@@ -96,10 +99,12 @@ def children_of(pid: int) -> list[str]:
 
 
 def test_a_silent_producer_holds_no_worker(server: Gunicorn) -> None:
+    before = len(server.reports())
     with server.client() as waiting:
         waiting.send("/silent").socket.recv(1)
         with server.client() as client:
             assert client.get("/slow").body == b"onetwo"
+    eventually(lambda: len(server.reports()) == before + 2, "both reports")
 
 
 def test_head_has_no_body_and_leaves_no_process(server: Gunicorn) -> None:
