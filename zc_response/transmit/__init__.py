@@ -17,12 +17,19 @@ from zc_response.transmit.blocking_driver import (
 )
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Choice, Strategy, choose
-from zc_response.transmit.copy import gather, gather_at_once, read
+from zc_response.transmit.copy import (
+    full_records,
+    gather,
+    gather_at_once,
+    read,
+    read_if_resident,
+)
 from zc_response.transmit.job import Job
 from zc_response.transmit.offload import Done, handed_over
 from zc_response.transmit.progress import Progress
 from zc_response.transmit.steps import Cursor, Want, source_of
 from zc_response.transmit.transfer import Transfer, reset
+from zc_response.transmit.turns import Turns, turns_of
 from zc_response.transmit.waits import Waits
 
 __all__ = [
@@ -35,6 +42,7 @@ __all__ = [
     "Progress",
     "Strategy",
     "Transfer",
+    "Turns",
     "Waits",
     "Want",
     "choose",
@@ -42,11 +50,14 @@ __all__ = [
     "drive_briefly",
     "drive_here",
     "finish",
+    "full_records",
     "gather",
     "gather_at_once",
     "handed_over",
     "own_or_borrow",
     "read",
+    "read_if_resident",
     "reset",
     "source_of",
+    "turns_of",
 ]
