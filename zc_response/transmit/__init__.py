@@ -7,7 +7,7 @@ nothing of files. `choose` picks the strategy from what the server lets us reach
 
 from __future__ import annotations
 
-from zc_response.transmit.access import Access
+from zc_response.transmit.access import Access, reach, say_goodbye
 from zc_response.transmit.asyncio_driver import drive
 from zc_response.transmit.blocking_driver import (
     drive_briefly,
@@ -55,9 +55,11 @@ __all__ = [
     "gather_at_once",
     "handed_over",
     "own_or_borrow",
+    "reach",
     "read",
     "read_if_resident",
     "reset",
+    "say_goodbye",
     "source_of",
     "turns_of",
 ]

@@ -57,6 +57,7 @@ RULES: Final[tuple[_Rule, ...]] = (
         Strategy.COPY,
         "strict, and the client may be on this host",
     ),
+    (lambda case: case.access.encrypts, Strategy.SENDFILE, "the kernel encrypts"),
     (lambda _: True, Strategy.SENDFILE, "plain socket"),
 )
 """The first rule that holds decides; without a reason, the access's obstacle is it."""
