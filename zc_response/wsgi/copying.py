@@ -7,7 +7,14 @@ from collections.abc import Callable, Generator, Sequence
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.transmit import Body, Strategy, finish, read, source_of
+from zc_response.transmit import (
+    Body,
+    Strategy,
+    finish,
+    full_records,
+    read,
+    source_of,
+)
 
 
 def read_segments(
@@ -34,6 +41,7 @@ def copy_body(
 
     `beat` is called before each piece.
     """
+    limit = full_records(policy.copy_bytes)
     try:
         with tally:
             for piece in body.pieces:
@@ -43,7 +51,7 @@ def copy_body(
                     continue
                 while piece.left:
                     beat()
-                    data = finish(read(piece, policy.copy_bytes))
+                    data = finish(read(piece, limit))
                     tally.guard = piece.hold.guard
                     tally.sent += len(data)
                     yield data
