@@ -8,7 +8,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench ktls clean
 
 demo: ## Serve example_apps/media on http://127.0.0.1:8000 (HOST= PORT= override)
 	@scripts/set-up demo
@@ -29,6 +29,9 @@ bench: ## Measure against other servers (ARGS="all --quick", ARGS=--help)
 	@scripts/install-system-packages
 	@scripts/set-up dev
 	@exec .venv/bin/zc-response bench $(or $(ARGS),throughput)
+
+ktls: ## Try TLS in the kernel, on a kernel in an emulator (PYTHON=python3.12 or newer)
+	@exec scripts/ktls
 
 clean: ## Remove .venv, caches and builds
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist build

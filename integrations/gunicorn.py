@@ -1,10 +1,12 @@
-"""gunicorn: every worker class, by two hooks in its configuration.
+"""gunicorn: every worker class, by three hooks in its configuration.
 
     gunicorn -c python:zc_response.integrations.gunicorn_conf app:app
 
 or in a gunicorn.conf.py of your own:
 
-    from zc_response.integrations.gunicorn import post_worker_init, worker_exit
+    from zc_response.integrations.gunicorn import (
+        post_worker_init, ssl_context, worker_exit
+    )
 
 The WSGI workers (sync, gthread, gevent) hand the socket to the application; what is
 relied upon beyond that is the `Response` behind `start_response`: it writes the header
@@ -24,6 +26,7 @@ import os
 import selectors
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +40,7 @@ from zc_response.asgi import (
     ZeroCopyMiddleware as AsgiMiddleware,
 )
 from zc_response.errors import DisconnectedError, TransferError
-from zc_response.policy import Policy
+from zc_response.policy import Policy, default_policy
 from zc_response.report import Tally
 from zc_response.transmit import (
     Access,
@@ -47,7 +50,9 @@ from zc_response.transmit import (
     drive_briefly,
     drive_here,
     handed_over,
+    reach,
     reset,
+    say_goodbye,
 )
 from zc_response.wsgi import (
     Connection,
@@ -57,7 +62,7 @@ from zc_response.wsgi import (
     ZeroCopyMiddleware,
 )
 
-__all__ = ["post_worker_init", "worker_exit"]
+__all__ = ["post_worker_init", "ssl_context", "worker_exit"]
 
 
 # The hooks -------------------------------------------------------------------------
@@ -87,6 +92,18 @@ def worker_exit(server: Any, worker: Any) -> None:
     """Let the downloads end that have been handed over, within the graceful timeout."""
     if _worker is not None:
         _worker.drain()
+
+
+def ssl_context(config: Any, default_ssl_context_factory: Callable[[], Any]) -> Any:
+    """gunicorn's own context, that has the kernel encrypt where it can (kTLS).
+
+    Python has the option since 3.12, built with OpenSSL 3. Where the kernel cannot,
+    OpenSSL encrypts as ever; so every connection is asked which it is.
+    """
+    context: ssl.SSLContext = default_ssl_context_factory()
+    if default_policy().zero_copy:
+        context.options |= getattr(ssl, "OP_ENABLE_KTLS", 0)
+    return context
 
 
 class _Worker:
@@ -140,6 +157,8 @@ class _Worker:
         """
         worker, request = self.worker, response.req
         lacking = [need for need in _GTHREAD_NEEDS if not hasattr(worker, need)]
+        if worker.cfg.is_ssl:  # what comes next only OpenSSL can read, over there
+            return None
         if lacking or response.should_close() or not _is_read(request):
             return None
         server = response.sock.getsockname()
@@ -304,10 +323,8 @@ class _ResponseConnection:
 
     @property
     def obstacle(self) -> str:
-        """Why the socket is out of reach."""
+        """Why the socket is out of reach, whatever it is."""
         cfg = self._response.cfg
-        if cfg.is_ssl:
-            return "TLS"
         if self._response.req.version >= (2, 0):
             return "HTTP/2: the socket is shared"
         if cfg.sendfile is False:
@@ -406,8 +423,10 @@ class _ResponseConnection:
 
     def access(self) -> Access:
         """The connection's socket, if it may be written to."""
-        obstacle = self.obstacle
-        return Access(None, obstacle) if obstacle else Access(self._fileno)
+        response, obstacle = self._response, self.obstacle
+        if obstacle:
+            return Access(None, obstacle)
+        return reach(response.sock, self._fileno, is_tls=response.cfg.is_ssl)
 
     def _fileno(self) -> int:
         sock = self._mine or self._response.sock
@@ -523,7 +542,7 @@ async def _end(
         if whole:
             sock.setblocking(False)
             try:
-                sock.shutdown(socket.SHUT_WR)
+                say_goodbye(sock)
                 await asyncio.wait_for(_until_closed(sock), LINGER_SECONDS)
             except (OSError, asyncio.TimeoutError):
                 pass

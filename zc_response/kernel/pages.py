@@ -45,6 +45,19 @@ def cached(fd: int, offset: int, count: int) -> int:
     return int(found.cached)
 
 
+def will_need(fd: int, offset: int, count: int) -> None:
+    """Have the kernel read a range into memory, without waiting for it.
+
+    POSIX_FADV_WILLNEED (posix_fadvise(2)). It is no promise, and it may wait for a
+    place in the disk's queue; on FUSE and network filesystems for more than that.
+    """
+    if hasattr(os, "posix_fadvise"):
+        try:
+            os.posix_fadvise(fd, offset, count, os.POSIX_FADV_WILLNEED)
+        except OSError:  # a kind of file that has no pages
+            pass
+
+
 def mapped(fd: int, offset: int, count: int) -> bool | None:
     """True if a range is in memory and up to date, None if that is not for us to know.
 

@@ -110,10 +110,17 @@ def reset(sock: Socket) -> None:
     """Send RST now, though other descriptors of the connection are still open.
 
     connect(2) to AF_UNSPEC dissolves a TCP connection and drops what is queued. Nobody
-    who still holds a descriptor can send on it any more.
+    who still holds a descriptor can send on it any more. With kTLS newer kernels refuse
+    that (EOPNOTSUPP); then nothing more can be sent, what is queued still leaves, and
+    RST comes with the last close, after `abort`.
     """
     if _connect is not None:
-        _connect(sock.fileno(), bytes(16), 16)  # AF_UNSPEC is 0
+        if _connect(sock.fileno(), bytes(16), 16) == 0:  # AF_UNSPEC is 0
+            return
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:  # it was not connected
+            pass
 
 
 def limit_wait(sock: Socket, seconds: float) -> None:

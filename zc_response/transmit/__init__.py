@@ -7,7 +7,7 @@ nothing of files. `choose` picks the strategy from what the server lets us reach
 
 from __future__ import annotations
 
-from zc_response.transmit.access import Access
+from zc_response.transmit.access import Access, reach, say_goodbye
 from zc_response.transmit.asyncio_driver import drive
 from zc_response.transmit.blocking_driver import (
     drive_briefly,
@@ -17,13 +17,21 @@ from zc_response.transmit.blocking_driver import (
 )
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Choice, Strategy, choose
-from zc_response.transmit.copy import gather, gather_at_once, read, read_whole
+from zc_response.transmit.copy import (
+    full_records,
+    gather,
+    gather_at_once,
+    read,
+    read_if_resident,
+    read_whole,
+)
 from zc_response.transmit.job import Job
 from zc_response.transmit.offload import Done, handed_over
 from zc_response.transmit.progress import Progress
 from zc_response.transmit.steps import Cursor, Want, source_of
 from zc_response.transmit.streaming import Frame, Outbox, stream_into
 from zc_response.transmit.transfer import Transfer, reset
+from zc_response.transmit.turns import Turns, turns_of
 from zc_response.transmit.waits import Waits
 
 __all__ = [
@@ -38,6 +46,7 @@ __all__ = [
     "Progress",
     "Strategy",
     "Transfer",
+    "Turns",
     "Waits",
     "Want",
     "choose",
@@ -45,13 +54,18 @@ __all__ = [
     "drive_briefly",
     "drive_here",
     "finish",
+    "full_records",
     "gather",
     "gather_at_once",
     "handed_over",
     "own_or_borrow",
+    "reach",
     "read",
+    "read_if_resident",
     "read_whole",
     "reset",
+    "say_goodbye",
     "source_of",
     "stream_into",
+    "turns_of",
 ]

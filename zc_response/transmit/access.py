@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from zc_response.kernel import tls
 from zc_response.transmit.peers import is_same_host
 
 
@@ -14,12 +16,36 @@ class Access(NamedTuple):
     `fileno` tells the number of the server's own descriptor of a non-blocking
     connected socket, as long as the connection lasts, and raises DisconnectedError
     after that. None where there is no such thing or nobody may write to it; `obstacle`
-    then says why.
+    then says why. `encrypts`: what is written to it in plain leaves encrypted.
     """
 
     fileno: Callable[[], int] | None = None
     obstacle: str = ""
+    encrypts: bool = False
 
     def is_same_host(self) -> bool:
         """True unless the client is surely on another host."""
         return self.fileno is None or is_same_host(self.fileno())
+
+
+def reach(sock: Any, fileno: Callable[[], int], *, is_tls: bool) -> Access:
+    """The way over a server's socket object, whose number `fileno` tells.
+
+    The one place that hands out the descriptor of a connection with TLS: only if the
+    kernel says, of this very connection, that it encrypts what is written there. So it
+    has to be asked after the handshake. Whatever looks like TLS is, `is_tls` or not.
+    """
+    if not is_tls and not hasattr(sock, "getpeercert"):
+        return Access(fileno)
+    try:
+        encrypts = tls.encrypts(fileno())
+    except OSError:  # closed already
+        encrypts = False
+    return Access(fileno, encrypts=True) if encrypts else Access(None, "TLS")
+
+
+def say_goodbye(sock: socket.socket) -> None:
+    """Tell the client that no more will come. Raises OSError if that fails."""
+    if tls.encrypts(sock.fileno()):
+        tls.close_notify(sock)
+    sock.shutdown(socket.SHUT_WR)

@@ -127,6 +127,12 @@ RULES: Final = (
         "strict, and the client may be on this host",
     ),
     Rule(
+        "TLS, which the kernel encrypts on this connection (kTLS)",
+        lambda case: case.access.encrypts,
+        (_SENDFILE, _MMAP, _COPY),
+        "the kernel encrypts",
+    ),
+    Rule(
         "else",
         lambda _: True,
         (_SENDFILE, _MMAP, _COPY),

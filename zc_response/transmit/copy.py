@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from zc_response.errors import ChangedError, FileChangedError, TruncatedError
 from zc_response.guards import read_at_once
+from zc_response.kernel import pages
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource
 from zc_response.transmit.blocking_driver import finish
 from zc_response.transmit.body import Body
-from zc_response.transmit.residency import is_resident, read_resident
+from zc_response.transmit.residency import AHEAD, is_resident, read_resident
 from zc_response.transmit.steps import (
     Cursor,
     Line,
@@ -33,16 +35,39 @@ _Bytes = bytes | bytearray
 
 def copy(line: Line, cursor: Cursor) -> Steps:
     """Send what is left of a slice, a step at a time."""
-    hold = cursor.hold
     while cursor.left:
-        step = min(cursor.left, line.pace.step, line.cold_bytes)
-        yield from until_free(hold)
-        if hold.may_wait or not is_resident(hold.source, cursor.offset, step):
-            yield Want.DISK
-        data = yield from read(cursor, step)
+        step = min(line.pace.step, line.cold_bytes)
+        data = yield from read_if_resident(cursor, step)
         yield from line.write(data, more=bool(cursor.left))
         if cursor.left:
             yield Want.TURN
+
+
+RECORD: Final = 16 * 1024
+"""The most plaintext that one record of TLS holds (RFC 8446 section 5.1)."""
+
+
+def full_records(limit: int) -> int:
+    """The most bytes, up to `limit`, that leave in full records only."""
+    return max(limit - limit % RECORD, min(limit, RECORD))
+
+
+def read_if_resident(cursor: Cursor, limit: int) -> Generator[Want, None, bytes]:
+    """The same as `read`, for who must not wait.
+
+    If the bytes may have to come from a disk, it first wants to be elsewhere. There it
+    also has the kernel read ahead, for the calls that follow.
+    """
+    hold, count = cursor.hold, min(cursor.left, limit)
+    yield from until_free(hold)
+    is_cold = hold.may_wait or not is_resident(hold.source, cursor.offset, count)
+    if is_cold:
+        yield Want.DISK
+    data = yield from read(cursor, count)
+    if is_cold and cursor.left:
+        ahead = min(cursor.left, limit + AHEAD)
+        pages.will_need(hold.source.fileno(), cursor.offset, ahead)
+    return data
 
 
 def read(cursor: Cursor, limit: int) -> Generator[Want, None, bytes]:

@@ -49,6 +49,22 @@ class Turns:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._next_round)
 
+    async def admit(self, seconds: float) -> None:
+        """Wait for a turn that will take about so long, and begins on return.
+
+        For who cannot take his steps in a callback.
+        """
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def turn(_until: float) -> bool:
+            if not admitted.done():  # cancelled meanwhile
+                admitted.set_result(None)
+                self._spent += seconds
+            return False
+
+        self.take(turn)
+        await admitted
+
     def _run(self, turn: Turn) -> None:
         began = time.monotonic()
         if turn(began + TURN_SECONDS):

@@ -19,6 +19,7 @@ from zc_response.transmit import (
     Waits,
     Want,
     finish,
+    full_records,
     read,
     source_of,
     stream_into,
@@ -49,6 +50,7 @@ def copy_body(
 
     `beat` is called before each piece.
     """
+    limit = full_records(policy.copy_bytes)
     try:
         with tally:
             for piece in body.pieces:
@@ -58,7 +60,7 @@ def copy_body(
                     continue
                 while piece.left:
                     beat()
-                    data = finish(read(piece, policy.copy_bytes))
+                    data = finish(read(piece, limit))
                     tally.guard = piece.hold.guard
                     tally.sent += len(data)
                     yield data

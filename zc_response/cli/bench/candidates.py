@@ -73,6 +73,54 @@ def under_gunicorn(
         )
 
 
+def over_tls() -> Iterator[Candidate]:
+    """Encrypted: what bodies are copied for."""
+    for name, title, server in (
+        ("nginx", "nginx", Nginx(tls=True)),
+        (
+            "stock",
+            "Starlette FileResponse, stock",
+            Uvicorn(factory="stock", tls=True),
+        ),
+        (
+            "response",
+            "our FileResponse on ZeroCopyProtocol",
+            Uvicorn(factory="response", http=PROTOCOL, tls=True),
+        ),
+        (
+            "stock-asyncio",
+            "stock, asyncio instead of uvloop",
+            Uvicorn(factory="stock", loop="asyncio", tls=True),
+        ),
+        (
+            "response-asyncio",
+            "ours, asyncio instead of uvloop",
+            Uvicorn(factory="response", http=PROTOCOL, loop="asyncio", tls=True),
+        ),
+        (
+            "sync-stock",
+            "sync: Flask's send_file",
+            Gunicorn(worker="sync", factory="stock", tls=True),
+        ),
+        (
+            "sync-response",
+            "sync: our send_file, and our setting",
+            Gunicorn(worker="sync", factory="response", has_setting=True, tls=True),
+        ),
+        (
+            "gthread-stock",
+            "gthread: Flask's send_file",
+            Gunicorn(worker="gthread", factory="stock", tls=True),
+        ),
+        (
+            "gthread-response",
+            "gthread: our send_file, and our setting",
+            Gunicorn(worker="gthread", factory="response", has_setting=True, tls=True),
+        ),
+    ):
+        yield Candidate(name=f"tls-{name}", title=f"TLS: {title}", software=server)
+
+
 _FLASK: Final = ("Flask's send_file", "our send_file")
 _STARLETTE: Final = ("Starlette's FileResponse", "our FileResponse")
 _DJANGO: Final = ("Django's FileResponse", "our FileResponse for Django")
@@ -202,6 +250,7 @@ CANDIDATES: Final = {
         *under_gunicorn("asgi", *_STARLETTE),
         *under_gunicorn("uvicorn-worker", *_STARLETTE),
         *django(),
+        *over_tls(),
     )
 }
 

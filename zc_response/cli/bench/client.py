@@ -10,6 +10,8 @@ gunicorn's sync workers do.
 Every response must be a 200 with the Content-Length expected or in chunks, and exactly
 that many bytes must come; whatever follows must again be a response.
 
+Over TLS it has to read and decode what comes.
+
 It is a helper process (see `helper.py`): it connects, asks once to warm up, waits for
 the word, asks again until the time is over, and tells its `Traffic`.
 """
@@ -17,6 +19,7 @@ the word, asks again until the time is over, and tells its `Traffic`.
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -56,6 +59,7 @@ class Request:
     patience: float
     """How many seconds the server may say nothing."""
     host: str = LOOPBACK
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,9 @@ class Connection:
 
     def __init__(self, port: int, patience: float, host: str = LOOPBACK) -> None:
         self._host = f"{host}:{port}"
-        self._connect = partial(_connect, (host, port), patience)
+        address = (host, port)
+        self._connect: Callable[[], socket.socket]
+        self._connect = partial(_connect, address, patience)
         self._socket = self._connect()
         self._is_closing = False
         # Never touched, so never really allocated: MSG_TRUNC only wants to see it.
@@ -95,14 +101,14 @@ class Connection:
 
     def expect_silence(self) -> None:
         """Check that nothing follows the last response."""
-        try:
-            extra = self._ahead or self._socket.recv(
-                1, socket.MSG_DONTWAIT | socket.MSG_PEEK
-            )
-        except BlockingIOError:
-            return
-        if extra:
+        if self._ahead or self._has_more():
             raise LoadError("bytes follow the end of the last body")
+
+    def _has_more(self) -> bool:
+        try:
+            return bool(self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
 
     def _ask(self, path: str, size: int) -> Iterator[int]:
         """Send a request, check the head, give the lengths of the body's parts."""
@@ -144,11 +150,13 @@ class Connection:
     def _discard(self, count: int) -> None:
         left = count - len(self._kept(count))
         while left > 0:
-            room = self._unused[: min(left, STEP)]
-            length = self._socket.recv_into(room, 0, socket.MSG_TRUNC)
+            length = self._throw_away(self._unused[: min(left, STEP)])
             if not length:
                 raise LoadError(f"the body ended {left} bytes early")
             left -= length
+
+    def _throw_away(self, room: memoryview) -> int:
+        return self._socket.recv_into(room, 0, socket.MSG_TRUNC)
 
     def _pieces(self, count: int) -> Iterator[bytes]:
         kept = self._kept(count)
@@ -165,6 +173,41 @@ class Connection:
         """What has already come of the next `count` bytes."""
         kept, self._ahead = self._ahead[:count], self._ahead[count:]
         return kept
+
+
+class TlsConnection(Connection):
+    """The same behind TLS. Whose certificate it is, nobody asks."""
+
+    def __init__(self, port: int, patience: float, host: str = LOOPBACK) -> None:
+        super().__init__(port, patience, host)
+        plain = self._connect
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self._connect = lambda: context.wrap_socket(plain())
+        self._socket = context.wrap_socket(self._socket)
+
+    def _has_more(self) -> bool:
+        self._socket.settimeout(0)
+        try:
+            return bool(self._socket.recv(1))
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self._socket.settimeout(None)
+
+    def _throw_away(self, room: memoryview) -> int:
+        return self._socket.recv_into(room[:RECORD])
+
+
+RECORD: Final = 16 * 1024
+"""One read of TLS never gives more: the largest record (RFC 8446 section 5.1)."""
+
+
+def connection(
+    port: int, patience: float, host: str = LOOPBACK, *, tls: bool = False
+) -> Connection:
+    """A connection, behind TLS or not."""
+    return (TlsConnection if tls else Connection)(port, patience, host)
 
 
 def _connect(address: tuple[str, int], patience: float) -> socket.socket:
@@ -223,19 +266,19 @@ def explained() -> Iterator[None]:
 # The process -----------------------------------------------------------------------
 
 
-def repeat(connection: Connection, request: Request, deadline: float) -> int:
+def repeat(asking: Connection, request: Request, deadline: float) -> int:
     """Ask until the deadline; return how often."""
     count = 0
     while not count or (count < request.limit and time.perf_counter() < deadline):
-        connection.get(request.path, request.size)
+        asking.get(request.path, request.size)
         count += 1
-    connection.expect_silence()
+    asking.expect_silence()
     return count
 
 
 def connect(request: Request) -> Connection:
     """A connection for a request."""
-    return Connection(request.port, request.patience, request.host)
+    return connection(request.port, request.patience, request.host, tls=request.tls)
 
 
 def run(request: Request, wait: Callable[[], object]) -> Traffic:
@@ -247,8 +290,8 @@ def run(request: Request, wait: Callable[[], object]) -> Traffic:
             for _ in range(request.connections)
         ]
         if request.warm_up:
-            for connection in connections:
-                connection.get(request.path, request.size)
+            for each in connections:
+                each.get(request.path, request.size)
         wait()
         started = time.perf_counter()
         deadline = started + request.seconds

@@ -17,9 +17,9 @@ from typing import Final, Protocol
 from zc_response.cli.bench import client
 from zc_response.cli.bench.client import (
     LOOPBACK,
-    Connection,
     Request,
     Traffic,
+    connection,
     explained,
 )
 from zc_response.cli.bench.errors import LoadError, MissingError
@@ -47,6 +47,7 @@ class Target:
     path: str
     size: int
     host: str = LOOPBACK
+    tls: bool = False
 
 
 class Load(Protocol):
@@ -103,6 +104,7 @@ class Discard:
             limit=LIMIT,
             patience=PATIENCE,
             host=target.host,
+            tls=target.tls,
         )
 
 
@@ -141,7 +143,8 @@ class Wrk:
     def command(self, target: Target) -> list[str]:
         """The command that makes it."""
         seconds = max(1, round(self.seconds))  # wrk takes whole ones
-        url = f"http://127.0.0.1:{target.port}{target.path}"
+        scheme = "https" if target.tls else "http"
+        url = f"{scheme}://127.0.0.1:{target.port}{target.path}"
         options = [f"-c{self.connections}", f"-d{seconds}s", "-s", str(_SUMMARY)]
         if self.range_field:
             options += ["-H", f"Range: {self.range_field}"]
@@ -195,10 +198,12 @@ def check_body(target: Target, file: Path) -> None:
     """Check that a server sends exactly the bytes of `file`."""
     with (
         explained(),
-        closing(Connection(target.port, PATIENCE, target.host)) as connection,
+        closing(
+            connection(target.port, PATIENCE, target.host, tls=target.tls)
+        ) as asking,
         file.open("rb") as expected,
     ):
-        for piece in connection.read(target.path, target.size):
+        for piece in asking.read(target.path, target.size):
             if expected.read(len(piece)) != piece:
                 raise LoadError("the body is not the file")
-        connection.expect_silence()
+        asking.expect_silence()

@@ -74,7 +74,9 @@ class Bench:
     def target(self, server: Server, size: int) -> Target:
         """The file of that size on that server."""
         path = server.path(file_name(size))
-        return Target(port=server.port, path=path, size=size, host=server.host)
+        return Target(
+            port=server.port, path=path, size=size, host=server.host, tls=server.tls
+        )
 
     def check(self, server: Server, size: int) -> None:
         """Check that a server sends the file of that size, byte for byte."""

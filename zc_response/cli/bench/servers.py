@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
 
+from zc_response.cli.bench.certificates import certificate
 from zc_response.cli.bench.client import LOOPBACK
 from zc_response.cli.bench.errors import MissingError, ServerError
 from zc_response.cli.bench.files import DIRECTORY_VARIABLE
@@ -55,7 +56,7 @@ http {{
   uwsgi_temp_path {scratch}/uwsgi;
   scgi_temp_path {scratch}/scgi;
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{tls};
     root {files};
   }}
 }}
@@ -82,6 +83,10 @@ class Software(Protocol):
         """What stands before a file's name in its path."""
 
     @property
+    def tls(self) -> bool:
+        """Whether it speaks TLS."""
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """The environment variables it is started with, beside our own."""
 
@@ -97,6 +102,7 @@ class Nginx:
     """nginx with sendfile, one worker, no access log."""
 
     program: str = "nginx"
+    tls: bool = False
     prefix: str = "/"
 
     @property
@@ -111,7 +117,8 @@ class Nginx:
     def command(self, site: Site) -> list[str]:
         """Write the configuration, return the command."""
         conf = site.scratch / "nginx.conf"
-        conf.write_text(nginx_conf(site, as_root=os.geteuid() == 0))
+        pem = certificate(site.scratch) if self.tls else ""
+        conf.write_text(nginx_conf(site, as_root=os.geteuid() == 0, pem=pem))
         # -e: or it would open the system's own log first.
         return [self.path(), "-e", "stderr", "-p", str(site.scratch), "-c", str(conf)]
 
@@ -128,15 +135,17 @@ class Nginx:
         return found
 
 
-def nginx_conf(site: Site, *, as_root: bool) -> str:
-    """The configuration of nginx for `site`."""
+def nginx_conf(site: Site, *, as_root: bool, pem: str = "") -> str:
+    """The configuration of nginx for `site`; `pem` has it speak TLS."""
     # Workers of a root nginx change to a user who may not enter a temporary directory.
     user = "user root;" if as_root else ""
+    tls = f" ssl; ssl_certificate {pem}; ssl_certificate_key {pem}" if pem else ""
     return NGINX_CONF.format(
         user=user,
         scratch=site.scratch,
         files=site.files,
         port=site.port,
+        tls=tls,
         connections=site.connections + SPARE_CONNECTIONS,
     )
 
@@ -151,6 +160,7 @@ class Uvicorn:
     loop: str = "uvloop"
     environment: Mapping[str, str] = field(default_factory=dict)
     """Settings of zc_response that are not its defaults."""
+    tls: bool = False
     prefix: str = "/"
 
     def check(self) -> None:
@@ -167,6 +177,9 @@ class Uvicorn:
             "--log-level": "warning",
             "--timeout-graceful-shutdown": "1",
         }
+        if self.tls:
+            pem = certificate(site.scratch)
+            options |= {"--ssl-certfile": pem, "--ssl-keyfile": pem}
         flags = [part for option in options.items() for part in option]
         app = f"{self.apps}:{self.factory}"
         python = [sys.executable, "-m", "uvicorn"]
@@ -179,7 +192,8 @@ class Uvicorn:
             ours += ["zc_response.asgi", "zc_response.integrations.starlette"]
         loop = [] if self.loop == "asyncio" else [self.loop]
         framework = "django" if self.apps == DJANGO_APPS else "starlette"
-        return ["uvicorn", framework, *loop, *ours]
+        tls = ["trustme"] if self.tls else []
+        return ["uvicorn", framework, *loop, *ours, *tls]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +202,7 @@ class Granian:
 
     factory: str = ""
     """Empty has it serve the files itself, in Rust."""
+    tls: bool = False
 
     @property
     def prefix(self) -> str:
@@ -235,11 +250,12 @@ class Gunicorn:
     apps: str = ""
     """The module of the factory, if it is not that of the worker's usual framework."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    tls: bool = False
     prefix: str = "/"
 
     def check(self) -> None:
         """Raise MissingError, with advice, if a library is not installed."""
-        needs = _GUNICORN_NEEDS[self.worker]
+        needs = _GUNICORN_NEEDS[self.worker] + (["trustme"] if self.tls else [])
         if self.apps == DJANGO_APPS:
             needs = [*(need for need in needs if need != "flask"), "django"]
         require_modules(["gunicorn", *needs])
@@ -258,6 +274,9 @@ class Gunicorn:
         }
         if self.worker == "gthread":
             options |= {"--threads": "2"}
+        if self.tls:
+            pem = certificate(site.scratch)
+            options |= {"--certfile": pem, "--keyfile": pem}
         flags = [part for option in options.items() for part in option]
         is_asgi = self.worker in ("asgi", "uvicorn-worker")
         apps = self.apps or (APPS if is_asgi else WSGI_APPS)
@@ -322,6 +341,11 @@ class Server:
     def pid(self) -> int:
         """The first of its processes; the others descend from it."""
         return self._running().pid
+
+    @property
+    def tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self._software.tls
 
     def path(self, name: str) -> str:
         """The path of a file, as a request has it."""
