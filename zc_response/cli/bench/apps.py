@@ -101,7 +101,7 @@ def stock_pipe_asyncio() -> App:
 def _read_pipe(path: str) -> Iterator[bytes]:
     with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        while data := process.stdout.read1(PIPE_BLOCK):
+        while data := os.read(process.stdout.fileno(), PIPE_BLOCK):
             yield data
 
 
