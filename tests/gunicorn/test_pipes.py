@@ -105,6 +105,7 @@ def test_a_silent_producer_holds_no_worker(server: Gunicorn) -> None:
         with server.client() as client:
             assert client.get("/slow").body == b"onetwo"
     eventually(lambda: len(server.reports()) == before + 2, "both reports")
+    eventually(lambda: not children_of(server.worker), "the end of the process")
 
 
 def test_head_has_no_body_and_leaves_no_process(server: Gunicorn) -> None:

@@ -25,7 +25,7 @@ PIPE_BYTES: Final = 1024 * 1024
 """How much a pipe may hold: the most that an ordinary user may ask for.
 
 Against 64 KiB, 1 GiB from a process that writes as fast as it can took two thirds of
-the CPU time and half as long, against 256 KiB nine tenths and two thirds.
+the CPU time and of the time, against 256 KiB nine tenths and six tenths.
 """
 WIDE_PIPES: Final = 16
 """So many in a process may be that large at once: a quarter of what one user's pipes

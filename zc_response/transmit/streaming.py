@@ -43,8 +43,9 @@ SMALL_BYTES: Final = 16 * 1024
 WORTHWHILE_BYTES: Final = 64 * 1024
 """A piece below this that comes right after another one could have been larger.
 
-Of 256 KiB, 64 KiB and none, 64 KiB took the least CPU time (`bench throughput
---candidates pipe`), and sent almost as fast as none, twice as fast as 256 KiB.
+Of 256 KiB, 64 KiB and none, 64 KiB took the least CPU time (0.23, 0.14 and 0.20 s/GB,
+three rounds each of `bench throughput --candidates pipe`, with Reno), and sent 1.7
+times as fast as 256 KiB, 0.8 times as fast as none.
 """
 RIGHT_AFTER_SECONDS: Final = 0.002
 

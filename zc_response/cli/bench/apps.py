@@ -100,8 +100,8 @@ def stock_pipe_asyncio() -> App:
 
 def _read_pipe(path: str) -> Iterator[bytes]:
     with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as process:
-        stdout: Any = process.stdout  # a BufferedReader, which the stubs do not say
-        while data := stdout.read1(PIPE_BLOCK):
+        assert process.stdout is not None
+        while data := os.read(process.stdout.fileno(), PIPE_BLOCK):
             yield data
 
 
