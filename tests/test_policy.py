@@ -14,7 +14,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 
 def test_every_field_can_be_set_by_the_environment() -> None:
     words = {"integrity": "strict", "etag": "change", "precompressed": "never"}
-    words |= {"strategy": "mmap"}
+    words |= {"strategy": "mmap", "cache": "drop"}
     texts = {"bool": "off", "int": "77", "float": "7.7"}
     for field in fields(Policy):
         text = words.get(field.name) or texts[str(field.type)]

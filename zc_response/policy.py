@@ -17,6 +17,7 @@ from zc_response.errors import PolicyError
 
 _PREFIX: Final = "ZC_RESPONSE_"
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "cache": ("keep", "drop"),
     "strategy": ("auto", "sendfile", "mmap", "direct", "copy"),
     "integrity": ("fast", "safe", "strict"),
     "etag": ("mtime", "change"),
@@ -65,6 +66,14 @@ class Policy:
     that they push nothing out of it; 0 for none.
 
     It costs what a copy costs, and the disk is read each time.
+    """
+
+    cache: str = "keep"
+    """What becomes of a file's pages behind a download: `keep`, or `drop` those of a
+    file that was not in memory before.
+
+    The gentler form of `direct_min`: it is sent by reference, the disk is read ahead,
+    and a second download a moment later still finds what the first one has just sent.
     """
 
     integrity: str = "safe"

@@ -1,4 +1,4 @@
-"""strace, as the witness that a body really leaves by sendfile(2), or splice(2)."""
+"""strace, as the witness of how a body really leaves."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def traced(
 
     Only of the server itself, not of what it starts.
     """
-    calls = "sendfile,splice,write,writev,sendto,sendmsg,pread64,read"
+    calls = "sendfile,splice,write,writev,sendto,sendmsg,pread64,preadv,preadv2,read"
+    calls += ",openat"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.set_inheritable(True)
         number = listener.fileno()
@@ -67,9 +68,9 @@ def traced(
 
 def carried(trace: Path, call: str) -> int:
     """How many bytes calls of one kind moved, large ones only."""
-    results = re.findall(
-        rf"{call}(?:\(| resumed>).*= (\d+)$", trace.read_text(), re.MULTILINE
-    )
+    # Where another thread's call came between, the result has a line of its own.
+    line = rf"(?:\b{call}\(|<\.\.\. {call} resumed>).*= (\d+)$"
+    results = re.findall(line, trace.read_text(), re.MULTILINE)
     return sum(int(result) for result in results if int(result) > 16384)
 
 
@@ -120,3 +121,32 @@ def test_what_a_process_writes_is_carried_by_splice_alone(
     assert "SPLICE_F_MOVE|SPLICE_F_NONBLOCK|SPLICE_F_MORE" in own
     for call in ("write", "writev", "sendto", "sendmsg", "pread64"):
         assert carried(trace, call) == 0
+
+
+CALLS = ("sendfile", "sendto", "write", "writev", "sendmsg", "pread64", "preadv2?")
+CARRY = {
+    "sendfile": {"sendfile"},
+    "mmap": {"sendto"},
+    "direct": {"sendto", "preadv2?"},
+    "copy": {"sendto", "pread64"},
+}
+"""The calls by which the bytes of each strategy move."""
+
+
+@pytest.mark.parametrize("strategy", CARRY)
+def test_the_strategy_that_is_set_is_what_carries_a_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    monkeypatch.setenv("ZC_RESPONSE_STRATEGY", strategy)
+    path, trace = tmp_path / "file", tmp_path / "trace"
+    path.write_bytes(bytes(SIZE))
+    with traced(path, trace, "ZeroCopyHttpToolsProtocol", "uvloop") as client:
+        for _ in range(3):
+            assert client.get("/").body == bytes(SIZE)
+
+    carry = {call for call in CALLS if carried(trace, call)}
+    assert carry == CARRY[strategy]
+    for call in carry:
+        assert carried(trace, call) > 3 * (SIZE - 65536)
+    is_direct = re.search(r"\bO_DIRECT\b", trace.read_text()) is not None
+    assert is_direct == (strategy == "direct")

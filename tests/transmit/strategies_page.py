@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import Final
 
 from tests.pages import put
+from zc_response.cli.bench.markdown import markdown
+from zc_response.cli.bench.records import load
 from zc_response.transmit.choose import RULES
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "strategies.md"
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs" / "strategies.md"
+RECORD: Final = ROOT / "benchmarks" / "results" / "strategies" / "strategies.json"
 
 
 def page(text: str) -> str:
     """The page with the tables of today."""
-    return put(text, "rules", rules())
+    text = put(text, "rules", rules())
+    return put(text, "measured", markdown(load(RECORD)))
 
 
 def rules() -> str:

@@ -58,6 +58,16 @@ def will_need(fd: int, offset: int, count: int) -> None:
             pass
 
 
+def forget(fd: int, offset: int, count: int) -> None:
+    """Have the whole pages of a range leave the page cache (posix_fadvise(2)).
+
+    Those that are dirty, mapped, or queued on a socket stay. It may wait for other CPUs
+    to let go of pages that they have just touched.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, offset, count, os.POSIX_FADV_DONTNEED)
+
+
 def mapped(fd: int, offset: int, count: int) -> bool | None:
     """True if a range is in memory and up to date, None if that is not for us to know.
 

@@ -12,6 +12,7 @@ from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import Stream
 from zc_response.transmit.access import Access
+from zc_response.transmit.behind import forgetting
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Strategy, choose
 from zc_response.transmit.copy import copy
@@ -223,7 +224,10 @@ class Transfer:
         tally = self._line.tally
         while cursor.left:
             try:
-                yield from STRATEGIES[tally.strategy](self._line, cursor)
+                steps = STRATEGIES[tally.strategy](self._line, cursor)
+                if self._policy.cache == "drop":
+                    steps = forgetting(steps, cursor)
+                yield from steps
             except RefusedError as refusal:
                 self._refused.add(tally.strategy)
                 tally.strategy, tally.reason = self._next_best(), str(refusal)

@@ -223,6 +223,27 @@ def _memory_at(record: Record, place: str, key: str) -> Callable[[str], Summary 
     return lambda name: quantity_summary(record, name, place, quantity)
 
 
+# Strategies ------------------------------------------------------------------------
+
+
+def _strategies(record: Record) -> Chart:
+    return Chart(
+        name="strategies",
+        title="CPU time for a gigabyte, by strategy",
+        caption=f"Lower is better. Without a server, over loopback. {_ROUNDS}",
+        unit="CPU s/GB",
+        panels=[
+            Panel(title=place, bars=_bars(record, _cost_at(record, place)))
+            for place in record.places()
+        ],
+    )
+
+
+def _cost_at(record: Record, place: str) -> Callable[[str], Summary | None]:
+    quantity = Quantity(key="cpu_per_byte", title="CPU", scale=1e-9)
+    return lambda name: quantity_summary(record, name, place, quantity)
+
+
 _MAKERS = {
     "throughput": (_throughput, _requests, _cpu),
     "ranges": (),
@@ -232,4 +253,5 @@ _MAKERS = {
     "stalled": (_stalled,),
     "churn": (),  # what counts is that there are none
     "writers": (_writers,),
+    "strategies": (_strategies,),
 }

@@ -51,6 +51,12 @@ from zc_response.cli.bench.rounds import (
     measure_throughput,
 )
 from zc_response.cli.bench.stalled import Stalled, measure_stalled
+from zc_response.cli.bench.strategies import (
+    TITLES,
+    Strategies,
+    measure_strategies,
+    number_of_turns,
+)
 from zc_response.cli.bench.writers import Writers, level_candidates, measure_writers
 
 PAGE: Final = "report.html"
@@ -301,6 +307,26 @@ def writers(
 
     turns = (rounds + 1) * len(chosen) * len(kinds)
     return _measure(common, record, turns, measure)
+
+
+def strategies(
+    common: Common, *, sizes: Sequence[int], rounds: int, seconds: float
+) -> int:
+    """Measure the strategies themselves, without a server."""
+    setup = Strategies(sizes=sizes, rounds=rounds, seconds=seconds)
+    record = Record(
+        kind="strategies",
+        titles=dict(TITLES),
+        environment=describe(common.directory, None),
+        settings={"rounds": rounds, "seconds": seconds},
+    )
+    _warn_of_pacing(record)
+
+    def measure(bench: Bench) -> None:
+        _make_files(bench, sizes)
+        measure_strategies(bench, record, setup)
+
+    return _measure(common, record, number_of_turns(setup), measure)
 
 
 @contextmanager

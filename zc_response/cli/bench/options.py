@@ -362,6 +362,23 @@ def writers(common: Common, **options: Any) -> int:
     return commands.writers(common, **options)
 
 
+@bench.command()
+@click.option(
+    "--sizes",
+    callback=_sizes,
+    default="4KiB,64KiB,1MiB,16MiB,1GiB",
+    metavar="SIZE,...",
+    show_default=True,
+    help="The sizes of the files.",
+)
+@number_option("--rounds", 5, 1, 1000, "How often each strategy has its turn.")
+@number_option("--seconds", 0.5, 0.01, 600.0, "The length of one turn.")
+@own_scenario
+def strategies(common: Common, **options: Any) -> int:
+    """Each strategy against read and write: speed and CPU cost, hot and cold."""
+    return commands.strategies(common, **options)
+
+
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="One short round of each.")
 @scenario

@@ -41,6 +41,7 @@ COLOURS: Final = {
     "granian": "#8e6bbf",
     "granian-static": "#b39ad6",
     "in-memory": "#5b8dd6",
+    "read-write": "#7d8590",
 }
 
 SETTINGS: Final[dict[str, Any]] = {

@@ -25,6 +25,7 @@ Kind = Literal[
     "stalled",
     "churn",
     "writers",
+    "strategies",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PREFIX: Final = "zc-bench-"

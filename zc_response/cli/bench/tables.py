@@ -32,6 +32,7 @@ TITLES: Final[Mapping[Kind, str]] = {
     "stalled": "Clients that read nothing",
     "churn": "What clients get of files that are written to",
     "writers": "How long a writer waits",
+    "strategies": "Strategies, without a server",
 }
 PLACES: Final[Mapping[Kind, str]] = {
     "ranges": "range",
@@ -40,6 +41,7 @@ PLACES: Final[Mapping[Kind, str]] = {
     "stalled": "beside",
     "churn": "integrity",
     "writers": "beside",
+    "strategies": "file",
 }
 METHODS: Final[Mapping[Kind, str]] = {
     "ranges": "by wrk on one keep-alive connection",
@@ -49,6 +51,7 @@ METHODS: Final[Mapping[Kind, str]] = {
     "stalled": "growth of VmRSS and of TCP's memory, for each client",
     "churn": "every byte of every body is checked",
     "writers": "another process opens the file with O_WRONLY",
+    "strategies": "over one TCP connection to a process that discards",
 }
 
 
