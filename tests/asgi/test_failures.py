@@ -223,7 +223,7 @@ def test_where_sendfile_is_refused_the_bytes_are_the_same(
         assert client.get().body == BIG
         assert client.get().body == BIG
 
-    assert [r.strategy for r in reports] == ["copy", "copy"]
+    assert [r.strategy for r in reports] == ["mmap", "mmap"]
     assert "Function not implemented" in reports[0].reason
 
 

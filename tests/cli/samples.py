@@ -75,6 +75,8 @@ def latency(kind: Kind, place: str = "ext4") -> Record:
 def everything() -> list[Record]:
     """A record of each kind."""
     memory = record("memory", samples=[sample(name) for name in NAMES])
-    kinds: tuple[Kind, ...] = ("cold", "crowd", "stalled", "churn", "writers")
+    kinds: tuple[Kind, ...] = (
+        *("cold", "crowd", "stalled", "churn", "writers", "strategies"),
+    )
     others = [latency(kind) for kind in kinds]
     return [throughput(), latency("ranges"), memory, *others]

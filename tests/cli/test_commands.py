@@ -202,6 +202,18 @@ def test_memory_is_measured(tmp_path: Path) -> None:
     assert "| our FileResponse on ZeroCopyProtocol | 4 MiB |" in result.output
 
 
+@linux
+def test_the_strategies_are_measured_without_a_server(tmp_path: Path) -> None:
+    made = measure(tmp_path, "strategies", "--sizes=4KiB,1MiB", "--seconds=0.01")
+    found = made["measurements"]
+    assert isinstance(found, list)
+    names = {"read-write", "sendfile", "mmap", "direct", "copy"}
+    assert {each["candidate"] for each in found} == names
+    places = {"4 KiB, hot", "1 MiB, hot", "1 MiB, cold"}
+    assert {each["place"] for each in found} == places
+    assert all(each["values"]["rate"] > 0 for each in found)
+
+
 def usable_disk() -> str:
     """A filesystem that can be made slow here."""
     kinds = [kind for kind in disks.KINDS if not disks.why_not(kind)]

@@ -124,7 +124,7 @@ def test_the_newest_run_is_found(tmp_path: Path) -> None:
 def test_there_is_a_plot_for_each_question() -> None:
     assert [chart.name for chart in charts(everything())] == [
         *("throughput", "requests", "cpu", "memory", "cold", "crowd", "stalled"),
-        "writers",
+        *("writers", "strategies"),
     ]
 
 

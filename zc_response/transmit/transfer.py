@@ -75,7 +75,7 @@ class Transfer:
         self.stall_timeout = policy.stall_timeout
         self._body = body
         self._access, self._fileno, self._policy = access, access.fileno, policy
-        self._refused: set[str] = set()
+        self._refused: dict[str, str] = {}
         is_strict = policy.integrity == "strict" and not body.is_fixed
         self._keeps_socket = is_strict and tally.strategy != Strategy.COPY
         self._is_owner = self._keeps_socket
@@ -229,8 +229,9 @@ class Transfer:
                     steps = forgetting(steps, cursor)
                 yield from steps
             except RefusedError as refusal:
-                self._refused.add(tally.strategy)
-                tally.strategy, tally.reason = self._next_best(), str(refusal)
+                self._refused[tally.strategy] = str(refusal)
+                tally.strategy = self._next_best()
+                tally.reason = "; ".join(self._refused.values())
 
     def _next_best(self) -> Strategy:
         """The strategy for what is left, without those that have been refused."""
@@ -241,7 +242,7 @@ class Transfer:
             is_firm=self._body.is_firm,
             is_fixed=self._body.is_fixed,
             count=tally.promised,
-            refused=self._refused,
+            refused=self._refused.keys(),
         ).strategy
 
     # When somebody waits to write to a file; in any thread ----------------------------
