@@ -14,6 +14,7 @@ from zc_response.kernel import pages
 from zc_response.planning import Slice
 from zc_response.sources import FileSource
 from zc_response.transmit import Strategy, behind
+from zc_response.transmit.transfer import STRATEGIES
 
 BIG = CONTENT * 32
 STRETCH = 4 * len(CONTENT)  # the kernel has pieces of 2 MiB, which leave as a whole
@@ -38,7 +39,7 @@ def left_by(path: Path, strategy: Strategy, **settings: object) -> int:
         return pages.cached(source.fileno(), 0, len(BIG)) * pages.PAGE
 
 
-@pytest.mark.parametrize("strategy", list(Strategy))
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_what_it_has_brought_in_it_drops(path: Path, strategy: Strategy) -> None:
     assert left_by(path, strategy, cache="drop") <= 2 * STRETCH
 
@@ -49,4 +50,5 @@ def test_what_was_in_memory_before_stays_there(path: Path) -> None:
 
 
 def test_by_default_it_drops_nothing(path: Path) -> None:
-    assert left_by(path, Strategy.SENDFILE) == len(BIG)
+    """The kernel may take back a few pages of its own accord."""
+    assert left_by(path, Strategy.SENDFILE) > len(BIG) - STRETCH

@@ -79,3 +79,5 @@ def straight(
             if not cold:
                 pace.stepped(0 if line.waits else time.monotonic() - began)
             yield Want.TURN
+        elif line.waits and cursor.left:  # as long as it may; not once more
+            yield line.is_full()

@@ -49,7 +49,7 @@ _BELOW: Final = {"overlay": "ext4"}  # both layers, so that every file is on the
 _MIB: Final = 1 << 20
 _LEAST: Final = {"ext4": 16 * _MIB, "xfs": 300 * _MIB, "btrfs": 128 * _MIB}
 _LIMIT: Final = "blkio.throttle.read_bps_device"
-_ATTEMPTS: Final = 20  # to evict a file: pages in use for a moment stay
+_ATTEMPTS: Final = 250  # to evict a file: pages in use, or queued on a socket, stay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
