@@ -63,7 +63,7 @@ from zc_response.wsgi import (
     ZeroCopyMiddleware,
     read_segments,
     read_stream,
-    real_file,
+    source_behind,
 )
 
 __all__ = ["ZeroCopy", "send_file", "send_from_directory", "send_pipe"]
@@ -249,13 +249,7 @@ def _open(path_or_file: Any, app: Flask, policy: Policy) -> FileSource | None:
             if exc.status == 503:
                 raise ServiceUnavailable(retry_after=1) from exc
             raise
-    file = real_file(path_or_file)
-    if file is None or not file.readable() or file.tell() != 0:
-        return None
-    try:
-        return FileSource.of_descriptor(file.fileno())
-    except (OSError, ValueError):
-        return None
+    return source_behind(path_or_file, policy)
 
 
 def _close_both(source: FileSource, file: Any) -> None:

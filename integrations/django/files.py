@@ -18,7 +18,7 @@ from django.utils._os import safe_join
 from zc_response.errors import SourceError
 from zc_response.policy import Policy
 from zc_response.sources import FileSource, open_files
-from zc_response.wsgi import real_file
+from zc_response.wsgi import source_behind
 
 
 class KeptFile(io.RawIOBase):
@@ -117,17 +117,4 @@ def source_of(filelike: Any, policy: Policy) -> FileSource | None:
     """
     if isinstance(filelike, KeptFile):
         return filelike.source.retain()
-    file = real_file(filelike)
-    try:
-        if file is None or not file.readable() or file.tell() != 0:
-            return None
-        if file.writable():
-            file.flush()
-        return open_files(policy).of_descriptor(file.fileno(), _name(file))
-    except (OSError, ValueError):
-        return None
-
-
-def _name(file: Any) -> str:
-    name = getattr(file, "name", "")
-    return name if isinstance(name, str) else ""
+    return source_behind(filelike, policy)

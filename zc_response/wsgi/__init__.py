@@ -22,6 +22,7 @@ from zc_response.wsgi.bodies import (
     StreamBody,
     ZeroCopyBody,
     real_file,
+    source_behind,
 )
 from zc_response.wsgi.connections import (
     Connection,
@@ -47,6 +48,7 @@ __all__ = [
     "read_segments",
     "read_stream",
     "real_file",
+    "source_behind",
     # For the integrations of servers
     "Connection",
     "Environ",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from zc_response.errors import SourceError, StartsAnewError
+from zc_response.errors import StartsAnewError
 from zc_response.guards import read_borrowed
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
@@ -124,11 +124,9 @@ class FileWrapper(ZeroCopyBody):
         if file is None or self._start == -2 or self._is_over:
             return None
         try:
-            if file.writable():
-                file.flush()
             start = self._start if self._start >= 0 else file.tell()
-            source = open_files(policy).of_descriptor(file.fileno(), self._path())
-        except (OSError, ValueError, SourceError):
+            source = _share(self._file, file, policy)
+        except (OSError, ValueError):
             return None
         rest = max(source.facts.size - start, 0)
         count = rest if count is None else count
@@ -138,12 +136,6 @@ class FileWrapper(ZeroCopyBody):
         self._source = source
         self._is_over = True
         return [Slice(source, start, count)] if count else []
-
-    def _path(self) -> str:
-        """By which the file has been opened; one that soon goes away counts as none."""
-        name = getattr(self._file, "name", "")
-        is_brief = isinstance(self._file, tempfile._TemporaryFileWrapper)
-        return name if isinstance(name, str) and not is_brief else ""
 
     def at_once(self, count: int, policy: Policy) -> bytes | bytearray | None:
         """See `ZeroCopyBody`."""
@@ -204,6 +196,33 @@ def real_file(filelike: Any) -> io.FileIO | io.BufferedIOBase | None:
             is_plain = isinstance(raw, io.FileIO) and _reads_as(raw, io.FileIO)
             return found if is_plain else None
     return None
+
+
+def source_behind(filelike: Any, policy: Policy) -> FileSource | None:
+    """A share of the source of all that `filelike` would give.
+
+    None if it has none, or does not stand at its beginning: then its bytes are had by
+    reading it. It may wait for a disk.
+    """
+    file = real_file(filelike)
+    try:
+        if file is None or not file.readable() or file.tell() != 0:
+            return None
+        return _share(filelike, file, policy)
+    except (OSError, ValueError):  # such as a pipe, or one that is closed
+        return None
+
+
+def _share(
+    filelike: Any, file: io.FileIO | io.BufferedIOBase, policy: Policy
+) -> FileSource:
+    """A share of the source of a real file, kept open if its name will be there."""
+    if file.writable():
+        file.flush()
+    name = getattr(file, "name", "")
+    is_brief = isinstance(filelike, tempfile._TemporaryFileWrapper)
+    path = name if isinstance(name, str) and not is_brief else ""
+    return open_files(policy).of_descriptor(file.fileno(), path)
 
 
 def _reads_as(file: object, kind: Any) -> bool:

@@ -97,28 +97,20 @@ def over_tls() -> Iterator[Candidate]:
             "ours, asyncio instead of uvloop",
             Uvicorn(factory="response", http=PROTOCOL, loop="asyncio", tls=True),
         ),
-        (
-            "sync-stock",
-            "sync: Flask's send_file",
-            Gunicorn(worker="sync", factory="stock", tls=True),
-        ),
-        (
-            "sync-response",
-            "sync: our send_file, and our setting",
-            Gunicorn(worker="sync", factory="response", has_setting=True, tls=True),
-        ),
-        (
-            "gthread-stock",
-            "gthread: Flask's send_file",
-            Gunicorn(worker="gthread", factory="stock", tls=True),
-        ),
-        (
-            "gthread-response",
-            "gthread: our send_file, and our setting",
-            Gunicorn(worker="gthread", factory="response", has_setting=True, tls=True),
-        ),
     ):
         yield Candidate(name=f"tls-{name}", title=f"TLS: {title}", software=server)
+    for worker in ("sync", "gthread"):
+        for factory, title, has_setting in (
+            ("stock", "Flask's send_file", False),
+            ("response", "our send_file, and our setting", True),
+        ):
+            yield Candidate(
+                name=f"tls-{worker}-{factory}",
+                title=f"TLS: {worker}: {title}",
+                software=Gunicorn(
+                    worker=worker, factory=factory, has_setting=has_setting, tls=True
+                ),
+            )
 
 
 _FLASK: Final = ("Flask's send_file", "our send_file")
