@@ -24,6 +24,17 @@ from zc_response.planning.ranges import ByteRange
 
 DATA: Final = Path(__file__).with_name("data") / "range_cases.json"
 
+# What Starlette's responses have, and those of Flask and Django have not: precompressed
+# variants, and a representation whose status or Content-Range the view has given.
+_STARLETTES_OWN: Final = (
+    "precompressed configured, no Accept-Encoding",
+    "precompressed configured, variant missing",
+    "precompressed gzip configured",
+    "sidecar range.txt.gz",
+    "app sets Content-Range: stub",
+)
+_MAX_PARTS: Final = {"acceptRanges: false": 0, "max_ranges 0": 0, "max_ranges 2": 2}
+
 Fields = tuple[tuple[str, str], ...]
 Expectations = Mapping[str, Any]
 
@@ -93,6 +104,32 @@ SHIFTED: Final = re.compile(r"lm([-+][0-9]+)([sm])")
 def cases() -> tuple[Case, ...]:
     """Return all cases."""
     return tuple(map(read, json.loads(DATA.read_text())["cases"]))
+
+
+def cases_without_starlettes_own(*not_ours: str) -> tuple[Case, ...]:
+    """Return what Flask and Django can be asked, but for the cases of these ids."""
+    return tuple(
+        case
+        for case in cases()
+        if case.server_config not in _STARLETTES_OWN
+        and case.cluster != "precond-on-404"
+        and case.id not in not_ours
+    )
+
+
+def most_parts(case: Case) -> int:
+    """Return how many ranges may be served, as the source was configured."""
+    return _MAX_PARTS.get(case.server_config or "", 16)
+
+
+def understood(answer: Answer) -> tuple[ByteRange, ...] | None:
+    """Return what a parser must have made of a Range field to lead to this answer."""
+    if answer.status in (200, 416):
+        return None if answer.status == 200 else ()
+    found = parts(answer)
+    for part in found:
+        assert part.data == answer.content[part.first : part.last + 1]
+    return tuple(ByteRange(part.first, part.last) for part in found)
 
 
 def read(raw: Mapping[str, Any]) -> Case:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
@@ -24,17 +24,28 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def answering(answer: bytes, times: int = 1) -> Iterator[int]:
     """A server that gives each client this answer and then hangs up; its port."""
 
-    def serve() -> None:
+    def serve(client: socket.socket) -> None:
+        with client:
+            client.recv(1000)
+            client.sendall(answer)
+            client.shutdown(socket.SHUT_WR)
+            client.recv(1)  # the client has closed
+
+    with serving(serve, times) as port:
+        yield port
+
+
+@contextmanager
+def serving(serve: Callable[[socket.socket], None], times: int = 1) -> Iterator[int]:
+    """Have so many clients served, one after the other, in a thread; the port."""
+
+    def accept() -> None:
         for _ in range(times):
-            with listener.accept()[0] as client:
-                client.recv(1000)
-                client.sendall(answer)
-                client.shutdown(socket.SHUT_WR)
-                client.recv(1)  # the client has closed
+            serve(listener.accept()[0])
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(10)
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=accept)
         thread.start()
         try:
             yield listener.getsockname()[1]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_clients import LENGTH
+from tests.cli.test_clients import LENGTH, serving
 from tests.cli.test_commands import linux, measure
 from zc_response.cli.bench.candidates import CANDIDATES, why_not
 from zc_response.cli.bench.certificates import certificate
@@ -26,21 +25,14 @@ def answering(answer: bytes, directory: Path) -> Iterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate(directory))
 
-    def serve() -> None:
-        client, _address = listener.accept()
+    def serve(client: socket.socket) -> None:
         with context.wrap_socket(client, server_side=True) as encrypted:
             encrypted.recv(1000)
             encrypted.sendall(answer)
             encrypted.recv(1)  # the client has closed
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            thread.join()
+    with serving(serve) as port:
+        yield port
 
 
 def test_a_body_over_tls_is_thrown_away(tmp_path: Path) -> None:

@@ -14,28 +14,11 @@ from tests import range_cases
 from tests.range_cases import Answer, Case
 from zc_response import Policy
 from zc_response.integrations.django import FileResponse
-from zc_response.planning.ranges import ByteRange
 
 # What the server settles: the date.
 NOT_OURS: Final = {"rfc-023"}
-# What Starlette's response has and Django's has not: precompressed variants, and a
-# representation whose status or Content-Range the view has given.
-ELSEWHERE: Final = (
-    "precompressed configured, no Accept-Encoding",
-    "precompressed configured, variant missing",
-    "precompressed gzip configured",
-    "sidecar range.txt.gz",
-    "app sets Content-Range: stub",
-)
-CASES: Final = [
-    case
-    for case in range_cases.cases()
-    if case.server_config not in ELSEWHERE
-    and case.cluster != "precond-on-404"
-    and case.id not in NOT_OURS
-]
+CASES: Final = range_cases.cases_without_starlettes_own(*NOT_OURS)
 CONTENT: Final = bytes(i * 7 % 251 for i in range(max(case.size for case in CASES)))
-PARTS: Final = {"acceptRanges: false": 0, "max_ranges 0": 0, "max_ranges 2": 2}
 
 
 def response(case: Case, path: Path) -> Any:
@@ -44,7 +27,7 @@ def response(case: Case, path: Path) -> Any:
     unvalidated = case.server_config == "mtime = 0 or 1"
     mtime = 0 if unvalidated else case.last_modified
     os.utime(path, (mtime, mtime))
-    parts = 1000 if case.level == "parser" else PARTS.get(case.server_config or "", 16)
+    parts = 1000 if case.level == "parser" else range_cases.most_parts(case)
     kind = type("Configured", (FileResponse,), {"policy": Policy(max_parts=parts)})
     made: Any = kind(path.open("rb"), content_type="text/plain")
     del made["Content-Disposition"]
@@ -53,16 +36,6 @@ def response(case: Case, path: Path) -> Any:
     if not unvalidated:
         made["ETag"] = case.etag
     return made
-
-
-def understood(answer: Answer) -> tuple[ByteRange, ...] | None:
-    """What a parser must have made of a Range field to lead to this answer."""
-    if answer.status in (200, 416):
-        return None if answer.status == 200 else ()
-    found = range_cases.parts(answer)
-    for part in found:
-        assert part.data == answer.content[part.first : part.last + 1]
-    return tuple(ByteRange(part.first, part.last) for part in found)
 
 
 def joined(case: Case) -> dict[str, str]:
@@ -88,6 +61,6 @@ def test_case(case: Case, tmp_path: Path) -> None:
     made.close()
 
     if case.level == "parser":
-        range_cases.check_parsed(case, understood(answer))
+        range_cases.check_parsed(case, range_cases.understood(answer))
     else:
         range_cases.check(case, answer)

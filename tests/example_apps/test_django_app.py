@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
 from example_apps.media.melody import recording
 from tests.example_apps.demo import CHECKOUT
-from tests.example_apps.test_page import CHROMIUM, FLAGS
 from tests.live import PATIENCE, eventually
 
 README = CHECKOUT / "example_apps" / "django_app" / "README.md"
@@ -104,22 +103,6 @@ def site(
 ) -> Iterator[Site]:
     with running(request.param, tmp_path_factory.mktemp("django_app")) as site:
         yield site
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    if not CHROMIUM:
-        pytest.skip("needs the program chromium")
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            args=FLAGS.split(),
-        )
-        context.set_default_timeout(PATIENCE * 1000)
-        yield context
-        context.close()
 
 
 @pytest.fixture

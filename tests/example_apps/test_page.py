@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,17 +18,10 @@ from playwright.sync_api import (
     Page,
     Response,
     expect,
-    sync_playwright,
 )
 
+from tests.example_apps.conftest import CHROMIUM
 from tests.example_apps.demo import Demo
-from tests.live import PATIENCE
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = """
-    --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
-    --disable-background-networking --disable-component-update
-"""
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs the program chromium")
 
@@ -75,21 +67,6 @@ class Visit:
             self.card(name).get_by_text(link, exact=True).click()
         assert coming.value.suggested_filename == name
         return coming.value.path()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            args=FLAGS.split(),
-        )
-        context.set_default_timeout(PATIENCE * 1000)
-        expect.set_options(timeout=PATIENCE * 1000)
-        yield context
-        context.close()
 
 
 @pytest.fixture

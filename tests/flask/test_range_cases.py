@@ -13,29 +13,13 @@ from tests.flask.conftest import Reading
 from tests.range_cases import Answer, Case
 from zc_response import Policy
 from zc_response.integrations.flask import ZeroCopy, send_file
-from zc_response.planning.ranges import ByteRange
 
 # What the test client and Flask's own pages settle: no Date, and a 416 has a page.
 NOT_OURS: Final = {"rfc-023", "varnish-009"}
-
-# What FileResponse has and Flask's functions have not: precompressed variants, and a
-# representation that the view has given a status or a Content-Range.
-ELSEWHERE: Final = (
-    "precompressed configured, no Accept-Encoding",
-    "precompressed configured, variant missing",
-    "precompressed gzip configured",
-    "sidecar range.txt.gz",
-    "app sets Content-Range: stub",
-)
 CASES: Final = {
-    case.id: case
-    for case in range_cases.cases()
-    if case.server_config not in ELSEWHERE
-    and case.cluster != "precond-on-404"
-    and case.id not in NOT_OURS
+    case.id: case for case in range_cases.cases_without_starlettes_own(*NOT_OURS)
 }
 CONTENT: Final = bytes(i * 7 % 251 for i in range(max(c.size for c in CASES.values())))
-PARTS: Final = {"acceptRanges: false": 0, "max_ranges 0": 0, "max_ranges 2": 2}
 
 
 @pytest.fixture(scope="module")
@@ -69,25 +53,13 @@ def tag(case: Case) -> str:
     return case.etag.strip('"')
 
 
-def understood(answer: Answer) -> tuple[ByteRange, ...] | None:
-    """What a parser must have made of a Range field to lead to this answer."""
-    if answer.status == 200:
-        return None
-    if answer.status == 416:
-        return ()
-    found = range_cases.parts(answer)
-    for part in found:
-        assert part.data == answer.content[part.first : part.last + 1]
-    return tuple(ByteRange(part.first, part.last) for part in found)
-
-
 @pytest.mark.parametrize(
     "case",
     [case for case in CASES.values() if not case.etag.startswith("W/")],
     ids=lambda case: case.id,
 )
 def test_case(case: Case, clients: dict[int, Reading]) -> None:
-    parts = PARTS.get(case.server_config or "", 16)
+    parts = range_cases.most_parts(case)
     client = clients[1000 if case.level == "parser" else parts]
     response = client.open(f"/{case.id}", method=case.method, headers=case.fields)
     answer = Answer(
@@ -98,6 +70,6 @@ def test_case(case: Case, clients: dict[int, Reading]) -> None:
     )
 
     if case.level == "parser":
-        range_cases.check_parsed(case, understood(answer))
+        range_cases.check_parsed(case, range_cases.understood(answer))
     else:
         range_cases.check(case, answer)

@@ -75,13 +75,13 @@ def as_it_is(case: Case, plain: Representation) -> Representation:
 CONFIGURE: Final[Mapping[str | None, Configure]] = {
     None: as_it_is,
     "RMAX 128, RMAX_UNSORTED 10": as_it_is,
-    "acceptRanges: false": as_it_is,  # MAX_PARTS
+    "acceptRanges: false": as_it_is,  # most_parts
     "app sets Content-Range: stub": with_content_range,
     "complete length unknown": as_it_is,
     "file shorter than 6549": as_it_is,
     "if_modified_since before": as_it_is,
-    "max_ranges 0": as_it_is,  # MAX_PARTS
-    "max_ranges 2": as_it_is,  # MAX_PARTS
+    "max_ranges 0": as_it_is,  # most_parts
+    "max_ranges 2": as_it_is,  # most_parts
     "mtime = 0 or 1": without_times,
     "only if the handler answers POST with the file": as_it_is,
     "precompressed configured, no Accept-Encoding": with_variants,
@@ -89,7 +89,6 @@ CONFIGURE: Final[Mapping[str | None, Configure]] = {
     "precompressed gzip configured": with_variants,
     "sidecar range.txt.gz": with_variants,
 }
-MAX_PARTS: Final = {"acceptRanges: false": 0, "max_ranges 0": 0, "max_ranges 2": 2}
 
 
 def answer(case: Case) -> Answer:
@@ -97,7 +96,7 @@ def answer(case: Case) -> Answer:
     configured = CONFIGURE[case.server_config](case, represent(case))
     if case.cluster == "precond-on-404":
         configured = replace(configured, status=404)
-    max_parts = MAX_PARTS.get(case.server_config or "", 16)
+    max_parts = range_cases.most_parts(case)
     return respond(case.method, case.fields, configured, max_parts=max_parts)
 
 
