@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zc_response.kernel import routes
-from zc_response.kernel.routes import leaves_memory, route_to
+from zc_response.kernel.routes import Route, leaves_memory, route_to
 
 IPV4 = socket.AF_INET
 IPV6 = socket.AF_INET6
@@ -27,7 +27,7 @@ def packed(text: str) -> tuple[socket.AddressFamily, bytes]:
 def test_the_loopback_is_this_host(address: str) -> None:
     if ":" in address and not Path("/proc/net/if_inet6").exists():
         pytest.skip("no IPv6 here")
-    assert route_to(*packed(address)) == (True, "lo")
+    assert route_to(*packed(address)) == Route(is_local=True, interface="lo")
     assert not leaves_memory("lo")
 
 
@@ -68,7 +68,7 @@ def test_an_answer_that_is_cut_short_is_an_error(length: int) -> None:
     """Or at least no interface."""
     whole = struct.pack("IHHII", 36, 24, 0, 0, 0) + bytes(12) + bytes((8, 0, 4, 0))
     try:
-        assert routes._read(whole[:length]) == (False, "")
+        assert routes._read(whole[:length]) == Route(is_local=False, interface="")
     except OSError:
         assert length < 40
 
