@@ -41,7 +41,8 @@ LOOPBACK: Final = "loopback"
 class Interface(NamedTuple):
     """One of them."""
 
-    index: int
+    number: int
+    """Its index, by which others speak of it."""
     name: str
     kind: str
     """`veth`, `bridge`, `vlan` and so on; `LOOPBACK`; empty for hardware."""
@@ -72,7 +73,7 @@ def _read(body: bytes) -> Interface:
     below = netlink.number(found.get(_IFLA_LINK, b""))
     is_below_elsewhere = _IFLA_LINK_NETNSID in found
     return Interface(
-        index=index,
+        number=index,
         name=_text(found.get(_IFLA_IFNAME, b"")),
         kind=kind,
         mtu=netlink.number(found.get(_IFLA_MTU, b"")),
