@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+_ROUTE: Final = 0  # NETLINK_ROUTE
 _REQUEST: Final = 0x001  # linux/netlink.h
 _DUMP: Final = 0x300
 _ERROR: Final = 2
@@ -33,21 +34,21 @@ class Message(NamedTuple):
 
 def ask(kind: int, body: bytes) -> bytes:
     """The one datagram that answers a question. Raises OSError."""
-    with _asking(kind, body, 0) as netlink:
+    with _asking(kind, body, 0, _ROUTE) as netlink:
         return netlink.recv(_ROOM, socket.MSG_DONTWAIT)
 
 
-def ask_for_all(kind: int, body: bytes) -> list[Message]:
+def ask_for_all(kind: int, body: bytes, protocol: int = _ROUTE) -> list[Message]:
     """Everything there is of a kind. Raises OSError."""
     found: list[Message] = []
-    with _asking(kind, body, _DUMP) as netlink:
+    with _asking(kind, body, _DUMP, protocol) as netlink:
         while not found or found[-1].kind != _DONE:
             found += messages(netlink.recv(_ROOM, socket.MSG_DONTWAIT))
     return found[:-1]
 
 
-def _asking(kind: int, body: bytes, flags: int) -> socket.socket:
-    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+def _asking(kind: int, body: bytes, flags: int, protocol: int) -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     try:
         size = _HEADER.size + len(body)
         netlink.send(_HEADER.pack(size, kind, _REQUEST | flags, 0, 0) + body)

@@ -162,8 +162,15 @@ def test_a_card_that_encrypts_is_named() -> None:
 
 def test_packets_smaller_than_the_route_has_them_hint_at_ipsec() -> None:
     found = topics(replace(ROUTE, mtu=1438))
-    assert found["copies"].case == "unknown-ipsec"
+    assert found["copies"].case == "unknown-smaller"
     assert "takes 62 bytes of each packet" in found["copies"].what
+
+
+def test_ipsec_copies_unless_the_card_may_do_it() -> None:
+    route = replace(ROUTE, mtu=1438, is_encrypted=True)
+    card = replace(CARD, features=(*ALL, "esp-hw-offload"))
+    assert topics(route)["copies"].case == "once-ipsec"
+    assert topics(replace(route, interface=card))["copies"].case == "unknown-ipsec-card"
 
 
 def test_a_peer_on_this_host_is_no_reason_to_complain() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests import networks
 from tests.networks import OURS, THEIRS, Network
+from zc_response.cli.bench.errors import BenchmarkError
 
 pytestmark = pytest.mark.skipif(
     bool(networks.why_not("ethtool")), reason=networks.why_not("ethtool") or "-"
@@ -175,6 +176,27 @@ def test_a_program_behind_a_tun_device_copies(here: Network) -> None:
     here.run("ip address add 203.0.113.1/24 dev tun0")
     here.run("ip link set tun0 up")
     assert copies(here, "203.0.113.2") == "once-program"
+
+
+@pytest.mark.parametrize(
+    ("policy", "case"),
+    [
+        ("dst 203.0.113.0/24 dir out", "once-ipsec"),
+        ("dst 203.0.113.0/24 dir in", "unknown-veth"),
+        ("dst 203.0.114.0/24 dir out", "unknown-veth"),
+        ("dst 2001:db8::/32 dir out", "unknown-veth"),
+    ],
+)
+def test_what_ipsec_encrypts_is_copied(here: Network, policy: str, case: str) -> None:
+    here.run(f"ip route add default via {THEIRS[0]}")
+    six = ":" in policy
+    source, target = (OURS[1], THEIRS[1]) if six else (OURS[0], THEIRS[0])
+    template = f"tmpl src {source} dst {target} proto esp mode tunnel"
+    try:
+        here.run(f"ip xfrm policy add {policy} {template}")
+    except BenchmarkError as exc:
+        pytest.skip(f"this kernel has no IPsec policies: {exc}")
+    assert copies(here, "203.0.113.9") == case
 
 
 # Routes ------------------------------------------------------------------------------

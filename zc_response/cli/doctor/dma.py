@@ -29,7 +29,7 @@ STACKED: Final = frozenset(
     ("bond", "bridge", "dsa", "ipvlan", "macvlan", "macvtap", "team", "vlan")
 )
 """Kinds that hand on what they get, by reference, to what is below them."""
-ENCRYPTING: Final = frozenset(("macsec", "wireguard"))
+ENCRYPTING: Final = frozenset(("macsec", "vti", "vti6", "wireguard", "xfrm"))
 PARAVIRTUAL: Final = frozenset(
     ("hv_netvsc", "virtio_net", "vmxnet3", "vif", "xen_netfront")
 )
@@ -265,19 +265,38 @@ def _deciding(route: RouteFacts) -> Verdict:
         return Verdict(_HERE, interface)
     if not interface.name:
         return Verdict(_NO_INTERFACE, interface)
+    if route.is_encrypted:
+        is_offloaded = IPSEC in interface.features
+        return Verdict(_IPSEC_BY_CARD if is_offloaded else _IPSEC, interface)
     if route.mtu < route.mtu_of_route:
-        return Verdict(_IPSEC, interface)
+        return Verdict(_SMALLER, interface)
     return verdict(interface, route.version)
 
 
 _IPSEC: Final = Rule(
     "ipsec",
-    lambda _, __: False,  # nothing that the interface would know
+    lambda _, __: False,  # as the others below: nothing that an interface would know
+    Copies.ONCE,
+    "IPsec encrypts in software",
+    "It reads the file's pages and writes others.",
+    (f"A card that does it is told from {IPSEC}.",),
+)
+_IPSEC_BY_CARD: Final = Rule(
+    "ipsec-card",
+    lambda _, __: False,
+    Copies.UNKNOWN,
+    "IPsec encrypts, and {name} can do it, if it was given the keys",
+    "In software it reads the file's pages and writes others.",
+    ("ip xfrm state tells: `crypto offload`.",),
+)
+_SMALLER: Final = Rule(
+    "smaller",
+    lambda _, __: False,
     Copies.UNKNOWN,
     "something takes {taken} bytes of each packet: IPsec, most likely",
     "That encrypts in software, from the file's pages into others, unless the card "
     f"does it ({IPSEC}).",
-    ("ip xfrm policy tells, to root.",),
+    ("Ask as root, who is told.",),
 )
 _NO_INTERFACE: Final = Rule(
     "no-interface",

@@ -134,6 +134,8 @@ class RouteFacts:
     mtu_of_route: int = 0
     """What the route and its interface would let it send."""
     interface: InterfaceFacts | None = None
+    is_encrypted: bool | None = None
+    """By IPsec; None if this process may not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

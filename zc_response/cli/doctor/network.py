@@ -12,6 +12,7 @@ from zc_response.cli.doctor.errors import DoctorError
 from zc_response.cli.doctor.facts import InterfaceFacts, RouteFacts
 from zc_response.cli.doctor.proc import read
 from zc_response.kernel.interfaces import Interface, driver, features, interfaces
+from zc_response.kernel.ipsec import policies
 from zc_response.kernel.routes import SocketRoute, route_of
 
 OUT_THERE: Final = ("198.41.0.4", "2001:503:ba3e::2:30")
@@ -74,7 +75,16 @@ def route_facts(peer: str, address: _Address) -> RouteFacts:
         mtu=found.mtu,
         mtu_of_route=route.mtu or (_mtu(first, address.version) if first else 0),
         interface=_interface_facts(first, known) if first else None,
+        is_encrypted=_is_encrypted(address),
     )
+
+
+def _is_encrypted(address: _Address) -> bool | None:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        return any(each.covers(family, address.packed) for each in policies())
+    except OSError:
+        return None
 
 
 def _connected(address: _Address) -> SocketRoute:
