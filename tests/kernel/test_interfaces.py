@@ -127,7 +127,9 @@ def test_what_an_interface_stands_on_or_is_a_part_of_is_known() -> None:
         here.run("ip link add veth1 mtu 1400 type veth peer name veth2")
         here.run("ip link add br0 type bridge")
         here.run("ip link set veth1 master br0")
-        has_macvlan = networks.has_kind(here, "link veth2 name mac0 type macvlan")
+        has_macvlan = networks.can(
+            here, "ip link add link veth2 name mac0 type macvlan"
+        )
         found = listed(here)
     assert found["veth1"].master == found["br0"].number
     assert found["br0"].kind == "bridge"

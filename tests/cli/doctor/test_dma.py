@@ -100,7 +100,7 @@ def test_a_card_that_does_everything_is_good() -> None:
     found = topics(ROUTE)
     assert {each.grade for each in found.values()} == {Grade.GOOD}
     assert found["copies"].what == (
-        "never copied: eth0 (ixgbe) fetches the pages by itself, and reckons the "
+        "never copied: eth0 (ixgbe) fetches the pages by itself, and computes the "
         "checksums"
     )
     assert found["route"].what == (

@@ -2,7 +2,7 @@
 
 sendfile(2) gives the network the very pages of the page cache. They reach the wire
 uncopied if the network card fetches them by itself, from wherever they lie
-(scatter-gather DMA), and reckons the checksum on the way. What breaks that is one
+(scatter-gather DMA), and computes the checksum on the way. What breaks that is one
 table, read from the top, for the interface a route ends at and for each one below it.
 """
 
@@ -19,7 +19,7 @@ from zc_response.kernel.interfaces import LOOPBACK
 SCATTER_GATHER: Final = "tx-scatter-gather"
 CHECKSUM: Final = "tx-checksum-ip-generic"
 CHECKSUMS: Final = {4: "tx-checksum-ipv4", 6: "tx-checksum-ipv6"}
-"""By version of IP, of cards that do not reckon any checksum."""
+"""By version of IP, of cards that do not compute any checksum."""
 SEGMENTATION: Final = {4: "tx-tcp-segmentation", 6: "tx-tcp6-segmentation"}
 HIGH_MEMORY: Final = "highdma"
 IPSEC: Final = "esp-hw-offload"
@@ -114,7 +114,7 @@ RULES: Final = (
         "no-checksum",
         lambda interface, version: not _sums(interface, version),
         Copies.ONCE,
-        "{name} does not reckon the checksums of IPv{version}",
+        "{name} does not compute the checksums of IPv{version}",
         "So the CPU does, which reads every byte; and it copies pages of files first, "
         "since who writes to the file would make the sum wrong.",
         ("{checksum}",),
@@ -147,7 +147,7 @@ RULES: Final = (
         "card",
         lambda interface, _: _is_card(interface),
         Copies.NEVER,
-        "{device} fetches the pages by itself, and reckons the checksums",
+        "{device} fetches the pages by itself, and computes the checksums",
     ),
     Rule(
         "device",
