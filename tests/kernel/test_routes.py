@@ -276,6 +276,13 @@ def test_a_socket_of_another_family_has_no_route() -> None:
         assert refusal(lambda: routes.route_of(ours)) == "EAFNOSUPPORT"
 
 
+def test_where_there_is_no_netlink_there_is_no_route(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(socket, "AF_NETLINK")
+    assert refusal(lambda: route_to(IPV4, bytes(4))) == "EAFNOSUPPORT"
+
+
 def test_a_socket_without_a_peer_has_no_route() -> None:
     with socket.socket(IPV4, socket.SOCK_DGRAM) as sock:
         assert refusal(lambda: routes.route_of(sock)) == "ENOTCONN"

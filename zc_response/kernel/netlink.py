@@ -48,7 +48,10 @@ def ask_for_all(kind: int, body: bytes, protocol: int = _ROUTE) -> list[Message]
 
 
 def _asking(kind: int, body: bytes, flags: int, protocol: int) -> socket.socket:
-    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    family = getattr(socket, "AF_NETLINK", None)
+    if family is None:  # not Linux
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+    netlink = socket.socket(family, socket.SOCK_RAW, protocol)
     try:
         size = _HEADER.size + len(body)
         netlink.send(_HEADER.pack(size, kind, _REQUEST | flags, 0, 0) + body)

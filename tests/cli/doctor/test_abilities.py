@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests import seccomp
 from tests.cli.doctor.test_verdicts import FILE, SERVICE
 from zc_response.cli.doctor import trials
 from zc_response.cli.doctor.abilities import judge_abilities, judge_direct
 from zc_response.cli.doctor.facts import ProcessFacts
 from zc_response.cli.doctor.findings import Finding, Grade
+from zc_response.cli.doctor.network import OUT_THERE
 from zc_response.kernel import copies, pipes, sockets, tls
+from zc_response.kernel.routes import route_to
 from zc_response.policy import Policy
 from zc_response.sources import FileSource
 
@@ -113,6 +120,19 @@ def test_what_is_refused_is_quoted(call: str, monkeypatch: pytest.MonkeyPatch) -
     assert trial() == f"no {call} for you"
 
 
+def test_without_files_in_memory_sendfile_is_tried_with_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is refused there is not held against sendfile."""
+
+    def refuse(_name: str) -> int:
+        raise OSError(errno.EPERM, "no memfd_create for you")
+
+    monkeypatch.setattr(copies, "memory_file", refuse)
+    assert trials.refusal_of_sendfile() == ""
+    assert trials.refusal_of_seals() == "no memfd_create for you"
+
+
 def test_a_pipe_is_as_large_as_the_system_lets_it_be() -> None:
     most = int(Path("/proc/sys/fs/pipe-max-size").read_text())
     assert trials.size_of_a_pipe() == min(most, 2**20)
@@ -161,3 +181,49 @@ def test_the_kernels_tls_is_found_in_its_list(
     assert tls.is_loaded() is loaded
     monkeypatch.setattr(tls, "_UPPER_LAYERS", str(tmp_path / "none"))
     assert tls.is_loaded() is None
+
+
+# In a sandbox ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(bool(seccomp.why_not()), reason=seccomp.why_not() or "-")
+@pytest.mark.parametrize(
+    ("call", "topic", "case"),
+    [
+        ("sendfile", "calls", "no-sendfile"),
+        ("splice", "calls", "no-splice"),
+        ("memfd_create", "seals", "refused"),
+        ("ethtool", "copies", "unknown-refused"),
+    ],
+)
+def test_what_a_seccomp_filter_refuses_is_found(
+    call: str, topic: str, case: str
+) -> None:
+    sandbox = [sys.executable, seccomp.__file__, call]
+    doctor = [sys.executable, "-m", "zc_response.cli", "doctor", "--json"]
+    done = subprocess.run(
+        [*sandbox, *doctor, "--peer", _other_host()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if not done.stdout and not done.stderr:
+        pytest.skip("this kernel has no seccomp filters")
+    assert done.stdout, done.stderr
+    found = {
+        each["topic"]: each["case"]
+        for section in json.loads(done.stdout)["sections"]
+        for each in section["findings"]
+    }
+    assert found[topic] == case
+    assert found.get("calls") == (case if topic == "calls" else "allowed")
+
+
+def _other_host() -> str:
+    """An address that is not this host's; nothing is sent to it."""
+    try:
+        route_to(socket.AF_INET, socket.inet_aton(OUT_THERE[0]))
+    except OSError:
+        pytest.skip("no way out of this host")
+    return OUT_THERE[0]

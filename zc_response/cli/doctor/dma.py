@@ -126,7 +126,7 @@ RULES: Final = (
         "{name} hands it on by reference to its other end, elsewhere on this host",
         "If that is routed or bridged to a card, it depends on the card; if a program "
         "there receives it, that copies it once.",
-        ("Ask on the host, outside of this container.",),
+        ("Ask at its other end: on the host, if this is a container.",),
     ),
     Rule(
         "elsewhere",
@@ -134,7 +134,7 @@ RULES: Final = (
         Copies.UNKNOWN,
         "what {name} ({kind}) stands on is not in this network namespace",
         "It hands on by reference; the rest depends on the card.",
-        ("Ask on the host, outside of this container.",),
+        ("Ask there: on the host, if this is a container.",),
     ),
     Rule(
         "paravirtual",
