@@ -195,13 +195,15 @@ def test_without_a_sys_directory_nothing_leaves(
 ROUTE = """
 import socket, sys
 from zc_response.kernel.routes import route_of
-address, mark, device = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+address, mark, device, own = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 with socket.socket(family, socket.SOCK_DGRAM) as sock:
     if mark:
         sock.setsockopt(socket.SOL_SOCKET, 36, mark)
     if device:
         sock.setsockopt(socket.SOL_SOCKET, 25, device.encode())
+    if own:
+        sock.bind((own, 0))
     sock.connect((address, 9))
     route, mtu = route_of(sock)
     print(route.interface or "-", route.gateway or "-", route.mtu, mtu)
@@ -213,9 +215,14 @@ needs_networks = pytest.mark.skipif(
 
 
 def route_in(
-    here: networks.Network, address: str, *, mark: int = 0, device: str = ""
+    here: networks.Network,
+    address: str,
+    *,
+    mark: int = 0,
+    device: str = "",
+    own: str = "",
 ) -> str:
-    words = ("-c", ROUTE, address, str(mark), device)
+    words = ("-c", ROUTE, address, str(mark), device, own)
     with here.python(*words) as process:
         return process.communicate(timeout=20)[0].strip()
 
@@ -258,6 +265,17 @@ def test_the_mark_of_a_socket_counts(here: networks.Network) -> None:
     here.run("ip rule add fwmark 7 table 100")
     assert route_in(here, "192.0.2.7").startswith("veth0 198.51.100.2 ")
     assert route_in(here, "192.0.2.7", mark=7).startswith("veth0 198.51.100.77 ")
+
+
+@needs_networks
+def test_the_own_address_of_a_socket_counts(here: networks.Network) -> None:
+    here.run("ip address add 198.51.100.50/24 dev veth0")
+    here.run("ip route add default via 198.51.100.2")
+    here.run("ip route add default via 198.51.100.77 dev veth0 table 100")
+    here.run("ip rule add from 198.51.100.50 table 100")
+    assert route_in(here, "192.0.2.7").startswith("veth0 198.51.100.2 ")
+    found = route_in(here, "192.0.2.7", own="198.51.100.50")
+    assert found.startswith("veth0 198.51.100.77 ")
 
 
 def test_an_ipv4_peer_of_an_ipv6_socket_has_an_ipv4_route() -> None:

@@ -23,8 +23,7 @@ except ImportError:  # not a POSIX system
 
 _RTM_GETLINK: Final = 18
 _INTERFACE: Final = struct.Struct("BxHiII")  # struct ifinfomsg
-_UP: Final = 0x1  # linux/if.h
-_LOOPBACK: Final = 0x8
+_LOOPBACK: Final = 0x8  # linux/if.h
 _IFLA_IFNAME: Final = 3  # linux/if_link.h
 _IFLA_MTU: Final = 4
 _IFLA_LINK: Final = 5
@@ -47,7 +46,6 @@ class Interface(NamedTuple):
     kind: str
     """`veth`, `bridge`, `vlan` and so on; `LOOPBACK`; empty for hardware."""
     mtu: int
-    is_up: bool
     below: int = 0
     """The index of the one it stands on, or of the other end of a pair; 0 for none."""
     is_below_elsewhere: bool = False
@@ -70,16 +68,13 @@ def _read(body: bytes) -> Interface:
     found = dict(netlink.attributes(body[_INTERFACE.size :]))
     info = dict(netlink.attributes(found.get(_IFLA_LINKINFO, b"")))
     kind = LOOPBACK if flags & _LOOPBACK else _text(info.get(_IFLA_INFO_KIND, b""))
-    below = netlink.number(found.get(_IFLA_LINK, b""))
-    is_below_elsewhere = _IFLA_LINK_NETNSID in found
     return Interface(
         number=index,
         name=_text(found.get(_IFLA_IFNAME, b"")),
         kind=kind,
         mtu=netlink.number(found.get(_IFLA_MTU, b"")),
-        is_up=bool(flags & _UP),
-        below=below if below != index or is_below_elsewhere else 0,
-        is_below_elsewhere=is_below_elsewhere,
+        below=netlink.number(found.get(_IFLA_LINK, b"")),
+        is_below_elsewhere=_IFLA_LINK_NETNSID in found,
         master=netlink.number(found.get(_IFLA_MASTER, b"")),
     )
 
@@ -151,11 +146,10 @@ def _features(sock: socket.socket, name: str) -> dict[str, Feature]:
     found = {}
     for number, feature in enumerate(names):
         bit = 1 << number % 32
-        available, _requested, active, never_changed = struct.unpack_from(
-            "IIII", answer, 8 + number // 32 * 16
+        available, _requested, active = struct.unpack_from(
+            "III", answer, 8 + number // 32 * 16
         )
-        is_fixed = not available & bit or bool(never_changed & bit)
-        found[feature] = Feature(bool(active & bit), is_fixed)
+        found[feature] = Feature(bool(active & bit), is_fixed=not available & bit)
     return found
 
 

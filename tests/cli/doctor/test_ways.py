@@ -215,13 +215,20 @@ def test_a_peer_that_cannot_be_reached_is_status_2(here: Network, peer: str) -> 
 
 def test_a_router_and_the_mtu_of_the_route_are_told(here: Network) -> None:
     here.run(f"ip route add 192.0.2.0/24 via {THEIRS[0]} mtu 1300")
-    route = findings(here, "192.0.2.7")["route"]
-    assert route["case"] == "gateway"
-    assert f"through {THEIRS[0]}; packets of 1300 bytes" in route["what"]
+    found = findings(here, "192.0.2.7")
+    assert found["route"]["case"] == "gateway"
+    assert f"through {THEIRS[0]}; packets of 1300 bytes" in found["route"]["what"]
+    assert found["copies"]["case"] == "unknown-veth"
 
 
 def test_an_address_of_a_link_is_reached_by_that_link(here: Network) -> None:
-    assert findings(here, "fe80::7%veth0")["route"]["case"] == "direct"
+    here.run("ip link add veth1 type veth peer name veth2")
+    here.run("ip link set veth1 up")
+    here.run("ip link set veth2 up")
+    for name in ("veth0", "veth1"):
+        here.run(f"ip -6 address add fe80::1/64 dev {name} nodad")
+        route = findings(here, f"fe80::7%{name}")["route"]
+        assert route["what"].startswith(f"by {name} (veth);")
 
 
 def test_the_worst_peer_makes_the_exit_status(here: Network) -> None:

@@ -149,4 +149,4 @@ def _below(
         below = known.get(interface.below)
         return () if below is None else (below,)
     members = (each for each in known.values() if each.master == interface.number)
-    return tuple(each for each in members if each.is_up)
+    return tuple(members)
