@@ -242,6 +242,8 @@ def test_a_socket_has_the_route_and_the_mtu_of_its_peer(here: networks.Network) 
     assert route_in(here, "198.51.100.2") == "veth0 - 0 1500"
     assert route_in(here, "192.0.2.1") == "veth0 198.51.100.2 0 1500"
     assert route_in(here, "192.0.2.7") == "veth0 198.51.100.2 1300 1300"
+    here.run("ip route add 203.0.113.0/24 via inet6 fd00:51::2 dev veth0")
+    assert route_in(here, "203.0.113.7") == "veth0 fd00:51::2 0 1500"
     assert route_in(here, "2001:db8::7") == "veth0 fd00:51::2 0 1500"
 
 
@@ -286,6 +288,14 @@ def test_an_ipv4_peer_of_an_ipv6_socket_has_an_ipv4_route() -> None:
         found = routes.route_of(sock)
     assert found.route == Route(is_local=True, interface="lo")
     assert found.mtu > 0
+
+
+def test_a_connection_has_the_route_of_its_client() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with ours, client:
+        assert routes.route_of(ours).route == Route(is_local=True, interface="lo")
 
 
 def test_a_socket_of_another_family_has_no_route() -> None:

@@ -219,7 +219,7 @@ def judge_route(route: RouteFacts) -> Section:
     return Section(
         title=title,
         grade=copies.grade if route.peer else None,
-        findings=(copies, _way(route), *_costs(route)),
+        findings=(copies, *_way(route), *_costs(route)),
     )
 
 
@@ -302,7 +302,9 @@ _NO_INTERFACE: Final = Rule(
     "no-interface",
     lambda _, __: False,
     Copies.UNKNOWN,
-    "the kernel names no interface that this process can see",
+    "the kernel does not say by what way packets leave",
+    "Its netlink sockets are refused, as in some sandboxes.",
+    ("Ask on the host, or outside of the sandbox.",),
 )
 
 
@@ -333,18 +335,19 @@ def _device(interface: InterfaceFacts) -> str:
     return f"{interface.name} ({what})" if what != interface.name else what
 
 
-def _way(route: RouteFacts) -> Finding:
+def _way(route: RouteFacts) -> Iterator[Finding]:
     if route.is_local:
         what = "none: it is an address of this host"
-        return Finding(topic="route", case="local", grade=Grade.GOOD, what=what)
-    by = ", on ".join(_stack(route.interface)) if route.interface else "?"
-    through = f", through {route.gateway}" if route.gateway else ""
-    return Finding(
-        topic="route",
-        case="gateway" if route.gateway else "direct",
-        grade=Grade.GOOD,
-        what=f"by {by}{through}; packets of {route.mtu} bytes (MTU)",
-    )
+        yield Finding(topic="route", case="local", grade=Grade.GOOD, what=what)
+    elif route.interface is not None:
+        by = ", on ".join(_stack(route.interface))
+        through = f", through {route.gateway}" if route.gateway else ""
+        yield Finding(
+            topic="route",
+            case="gateway" if route.gateway else "direct",
+            grade=Grade.GOOD,
+            what=f"by {by}{through}; packets of {route.mtu} bytes (MTU)",
+        )
 
 
 def _stack(interface: InterfaceFacts) -> Iterator[str]:

@@ -13,7 +13,7 @@ from zc_response.cli.doctor.facts import InterfaceFacts, RouteFacts
 from zc_response.cli.doctor.proc import read
 from zc_response.kernel.interfaces import Interface, driver, features, interfaces
 from zc_response.kernel.ipsec import policies
-from zc_response.kernel.routes import SocketRoute, route_of
+from zc_response.kernel.routes import route_of
 
 OUT_THERE: Final = ("198.41.0.4", "2001:503:ba3e::2:30")
 """Addresses in the Internet, of each version of IP: a root name server's. The route to
@@ -57,41 +57,54 @@ def _address(text: str) -> _Address:
 
 def route_facts(peer: str, address: _Address) -> RouteFacts:
     """What is so with the way to a peer: asked by a socket that is connected to it."""
+    known: dict[str, Any] = {"peer": peer, "version": address.version}
     try:
-        found = _connected(address)
-        known = {each.number: each for each in interfaces()}
+        sock = _connected(address)
     except OSError as exc:
-        refusal = exc.strerror or str(exc)
-        return RouteFacts(peer=peer, version=address.version, refusal=refusal)
-    route = found.route
-    first = next(
-        (each for each in known.values() if each.name == route.interface), None
-    )
-    return RouteFacts(
-        peer=peer,
-        version=address.version,
-        is_local=route.is_local,
-        gateway=route.gateway,
-        mtu=found.mtu,
-        mtu_of_route=route.mtu or (_mtu(first, address.version) if first else 0),
-        interface=_interface_facts(first, known) if first else None,
-        is_encrypted=_is_encrypted(address),
-    )
+        return RouteFacts(**known, refusal=exc.strerror or str(exc))
+    with sock:
+        try:
+            known |= _way(sock, address)
+        except OSError:  # there is one, and the kernel does not say which
+            pass
+    return RouteFacts(**known)
+
+
+def _connected(address: _Address) -> socket.socket:
+    sock = socket.socket(_family(address), socket.SOCK_DGRAM)
+    try:
+        sock.connect(_name(address))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _way(sock: socket.socket, address: _Address) -> dict[str, Any]:
+    route, mtu = route_of(sock)
+    every = {each.number: each for each in interfaces()}
+    by_name = {each.name: each for each in every.values()}
+    first = by_name.get(route.interface)
+    return {
+        "is_local": route.is_local,
+        "gateway": route.gateway,
+        "mtu": mtu,
+        "mtu_of_route": route.mtu or (_mtu(first, address.version) if first else 0),
+        "interface": _interface_facts(first, every) if first else None,
+        "is_encrypted": _is_encrypted(address),
+    }
 
 
 def _is_encrypted(address: _Address) -> bool | None:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
+        family = _family(address)
         return any(each.covers(family, address.packed) for each in policies())
     except OSError:
         return None
 
 
-def _connected(address: _Address) -> SocketRoute:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.connect(_name(address))
-        return route_of(sock)
+def _family(address: _Address) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
 def _name(address: _Address) -> tuple[Any, ...]:
