@@ -33,7 +33,7 @@ ROUTE = RouteFacts(
 
 def without(interface: InterfaceFacts, *features: str) -> InterfaceFacts:
     left = tuple(each for each in interface.features if each not in features)
-    return replace(interface, features=left)
+    return replace(interface, features=left, off=features)
 
 
 def on(kind: str, *below: InterfaceFacts) -> InterfaceFacts:
@@ -85,7 +85,7 @@ def test_each_interface_has_its_verdict(
     interface: InterfaceFacts, version: int, copies: str, case: str
 ) -> None:
     found = verdict(interface, version)
-    assert (found.rule.copies.value, found.rule.case) == (copies, case)
+    assert (found.reason.copies.value, found.reason.case) == (copies, case)
 
 
 def topics(route: RouteFacts) -> dict[str, Finding]:
@@ -149,9 +149,15 @@ def test_without_segmentation_nothing_is_copied_and_yet_it_costs(
 
 
 def test_a_card_that_does_not_reach_all_memory_is_named() -> None:
-    assert topics(replace(ROUTE, interface=without(CARD, "highdma")))[
-        "memory"
-    ].case == ("bounced")
+    found = topics(replace(ROUTE, interface=without(CARD, "highdma")))
+    assert found["memory"].case == "bounced"
+    assert "memory" not in topics(ROUTE)
+
+
+def test_of_what_is_not_known_nothing_is_said() -> None:
+    """An older kernel does not tell whether a card reaches all memory."""
+    old = replace(CARD, features=CARD.features[:2], off=())
+    assert "memory" not in topics(replace(ROUTE, interface=old))
 
 
 def test_a_card_that_encrypts_is_named() -> None:

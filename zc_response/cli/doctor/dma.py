@@ -19,7 +19,7 @@ from zc_response.kernel.interfaces import LOOPBACK
 SCATTER_GATHER: Final = "tx-scatter-gather"
 CHECKSUM: Final = "tx-checksum-ip-generic"
 CHECKSUMS: Final = {4: "tx-checksum-ipv4", 6: "tx-checksum-ipv6"}
-"""By version of IP, of cards that do not compute any checksum."""
+"""By version of IP: of cards that compute the checksums of one of them only."""
 SEGMENTATION: Final = {4: "tx-tcp-segmentation", 6: "tx-tcp6-segmentation"}
 HIGH_MEMORY: Final = "highdma"
 IPSEC: Final = "esp-hw-offload"
@@ -54,116 +54,143 @@ _SAID: Final = {
 }
 
 
-class Rule(NamedTuple):
-    """What is so with an interface, and what follows."""
+class Reason(NamedTuple):
+    """Why it is so, in words with names yet to be filled in."""
 
     case: str
     """A word for machines."""
-    holds: Callable[[InterfaceFacts, int], bool]
-    """By the interface and the version of IP."""
     copies: Copies
     what: str
     why: str = ""
     advice: tuple[str, ...] = ()
 
 
-_HERE: Final = Rule(
+class Rule(NamedTuple):
+    """What is so with an interface, and what follows."""
+
+    holds: Callable[[InterfaceFacts, int], bool]
+    """By the interface and the version of IP."""
+    reason: Reason
+
+
+_HERE: Final = Reason(
     "here",
-    lambda interface, _: interface.kind == LOOPBACK,
     Copies.ONCE,
     "by the program that receives it, as all that stays on this host",
 )
 
+_PAST: Final = "Let clients come past it: by an address reached without {name}."
+
 RULES: Final = (
-    _HERE,
+    Rule(lambda interface, _: interface.kind == LOOPBACK, _HERE),
     Rule(
-        "program",
         lambda interface, _: interface.kind in ("tun", "tap"),
-        Copies.ONCE,
-        "{name} hands it to a program (a VPN, a virtual machine)",
-        "The program reads packets from the kernel, as from a pipe.",
-        ("Let clients come past it: by an address that is reached without {name}.",),
+        Reason(
+            "program",
+            Copies.ONCE,
+            "{name} hands it to a program (a VPN, a virtual machine)",
+            "The program reads packets from the kernel, as from a pipe.",
+            (_PAST,),
+        ),
     ),
     Rule(
-        "encrypted",
         lambda interface, _: interface.kind in ENCRYPTING,
-        Copies.ONCE,
-        "{name} ({kind}) encrypts in software",
-        "The file's pages are the page cache's own, so they are copied and the copy "
-        "is encrypted.",
-        ("Let clients come past it: by an address that is reached without {name}.",),
+        Reason(
+            "encrypted",
+            Copies.ONCE,
+            "{name} ({kind}) encrypts in software",
+            "The file's pages are the page cache's own, so they are copied, and the "
+            "copy is encrypted.",
+            (_PAST,),
+        ),
     ),
     Rule(
-        "refused",
         lambda interface, _: bool(interface.refusal),
-        Copies.UNKNOWN,
-        "the kernel does not say what {name} can do ({refusal})",
-        "The ioctl SIOCETHTOOL was refused: by a sandbox, or there is no driver.",
-        ("Ask on the host, or outside of the sandbox.",),
+        Reason(
+            "refused",
+            Copies.UNKNOWN,
+            "the kernel does not say what {name} can do ({refusal})",
+            "The ioctl SIOCETHTOOL was refused: by a sandbox, or there is no driver.",
+            ("Ask on the host, or outside of the sandbox.",),
+        ),
     ),
     Rule(
-        "no-scatter-gather",
         lambda interface, _: SCATTER_GATHER not in interface.features,
-        Copies.ONCE,
-        "{name} has no scatter-gather",
-        "It takes a packet from one place only, so the kernel copies header and pages "
-        "into one.",
-        ("{scatter_gather}",),
+        Reason(
+            "no-scatter-gather",
+            Copies.ONCE,
+            "{name} has no scatter-gather",
+            "It takes a packet from one place only, so the kernel copies header and "
+            "pages into one.",
+            ("{scatter_gather}",),
+        ),
     ),
     Rule(
-        "no-checksum",
         lambda interface, version: not _sums(interface, version),
-        Copies.ONCE,
-        "{name} does not compute the checksums of IPv{version}",
-        "So the CPU does, which reads every byte; and it copies pages of files first, "
-        "since who writes to the file would make the sum wrong.",
-        ("{checksum}",),
+        Reason(
+            "no-checksum",
+            Copies.ONCE,
+            "{name} does not compute the checksums of IPv{version}",
+            "So the CPU does, which reads every byte; and it copies pages of files "
+            "first, since who writes to the file would make the sum wrong.",
+            ("{checksum}",),
+        ),
     ),
     Rule(
-        "veth",
         lambda interface, _: interface.kind == "veth",
-        Copies.UNKNOWN,
-        "{name} hands it on by reference to its other end, elsewhere on this host",
-        "If that is routed or bridged to a card, it depends on the card; if a program "
-        "there receives it, that copies it once.",
-        ("Ask at its other end: on the host, if this is a container.",),
+        Reason(
+            "veth",
+            Copies.UNKNOWN,
+            "{name} hands it on by reference to its other end, elsewhere on this host",
+            "If that is routed or bridged to a card, it depends on the card; if a "
+            "program there receives it, that copies it once.",
+            ("Ask at its other end: on the host, if this is a container.",),
+        ),
     ),
     Rule(
-        "elsewhere",
         lambda interface, _: interface.is_below_elsewhere,
-        Copies.UNKNOWN,
-        "what {name} ({kind}) stands on is not in this network namespace",
-        "It hands on by reference; the rest depends on the card.",
-        ("Ask there: on the host, if this is a container.",),
+        Reason(
+            "elsewhere",
+            Copies.UNKNOWN,
+            "what {name} ({kind}) stands on is not in this network namespace",
+            "It hands on by reference; the rest depends on the card.",
+            ("Ask there: on the host, if this is a container.",),
+        ),
     ),
     Rule(
-        "paravirtual",
         lambda interface, _: _is_card(interface) and interface.driver in PARAVIRTUAL,
-        Copies.NEVER,
-        "{device} takes the pages as they are; what the host behind it does with them "
-        "cannot be seen from here",
+        Reason(
+            "paravirtual",
+            Copies.NEVER,
+            "{device} takes the pages as they are; what the host behind it does with "
+            "them cannot be seen from here",
+        ),
     ),
     Rule(
-        "card",
         lambda interface, _: _is_card(interface),
-        Copies.NEVER,
-        "{device} fetches the pages by itself, and computes the checksums",
+        Reason(
+            "card",
+            Copies.NEVER,
+            "{device} fetches the pages by itself, and computes the checksums",
+        ),
     ),
     Rule(
-        "device",
         lambda interface, _: not _hands_on(interface),
-        Copies.UNKNOWN,
-        "what becomes of it behind {name} ({kind}) is not known here",
-        "It may go on by another interface, or end here.",
+        Reason(
+            "device",
+            Copies.UNKNOWN,
+            "what becomes of it behind {name} ({kind}) is not known here",
+            "It may go on by another interface, or end here.",
+        ),
     ),
 )
 """Read from the top. An interface for which none holds hands on to those below."""
 
 
 class Verdict(NamedTuple):
-    """Which rule holds, and for which interface."""
+    """What is so, and with which interface."""
 
-    rule: Rule
+    reason: Reason
     interface: InterfaceFacts
 
 
@@ -173,16 +200,15 @@ def verdict(interface: InterfaceFacts, version: int) -> Verdict:
     for rule in RULES:
         if rule.holds(interface, version):
             # A bridge or a bond cannot do what one of its members cannot.
-            causes = (each for each in below if each.rule is rule)
-            return next(causes, Verdict(rule, interface))
-    if len({each.rule.copies for each in below}) > 1:
+            causes = (each for each in below if each.reason is rule.reason)
+            return next(causes, Verdict(rule.reason, interface))
+    if len({each.reason.copies for each in below}) > 1:
         return Verdict(_DIFFERENT, interface)
     return below[0]
 
 
-_DIFFERENT: Final = Rule(
+_DIFFERENT: Final = Reason(
     "different",
-    lambda interface, _: len(interface.below) > 1,
     Copies.UNKNOWN,
     "it depends on which of {below} {name} takes",
     "They differ.",
@@ -246,16 +272,16 @@ def _no_way(route: RouteFacts) -> Finding:
 
 
 def _copies(route: RouteFacts) -> Finding:
-    rule, interface = _deciding(route)
+    reason, interface = _deciding(route)
     words = _words(route, interface)
-    is_best = rule.copies is Copies.NEVER or rule is _HERE
+    is_best = reason.copies is Copies.NEVER or reason is _HERE
     return Finding(
         topic="copies",
-        case=f"{rule.copies.value}-{rule.case}",
+        case=f"{reason.copies.value}-{reason.case}",
         grade=Grade.GOOD if is_best else Grade.SO_SO,
-        what=f"{rule.copies}: {rule.what.format(**words)}",
-        why=rule.why.format(**words),
-        advice=tuple(each.format(**words) for each in rule.advice),
+        what=f"{reason.copies}: {reason.what.format(**words)}",
+        why=reason.why.format(**words),
+        advice=tuple(each.format(**words) for each in reason.advice),
     )
 
 
@@ -273,34 +299,30 @@ def _deciding(route: RouteFacts) -> Verdict:
     return verdict(interface, route.version)
 
 
-_IPSEC: Final = Rule(
+_IPSEC: Final = Reason(
     "ipsec",
-    lambda _, __: False,  # as the others below: nothing that an interface would know
     Copies.ONCE,
     "IPsec encrypts in software",
     "It reads the file's pages and writes others.",
     (f"A card that does it is told from {IPSEC}.",),
 )
-_IPSEC_BY_CARD: Final = Rule(
+_IPSEC_BY_CARD: Final = Reason(
     "ipsec-card",
-    lambda _, __: False,
     Copies.UNKNOWN,
     "IPsec encrypts, and {name} can do it, if it was given the keys",
     "In software it reads the file's pages and writes others.",
     ("ip xfrm state tells: `crypto offload`.",),
 )
-_SMALLER: Final = Rule(
+_SMALLER: Final = Reason(
     "smaller",
-    lambda _, __: False,
     Copies.UNKNOWN,
     "something takes {taken} bytes of each packet: IPsec, most likely",
     "That encrypts in software, from the file's pages into others, unless the card "
     f"does it ({IPSEC}).",
     ("Ask as root, who is told.",),
 )
-_NO_INTERFACE: Final = Rule(
+_NO_INTERFACE: Final = Reason(
     "no-interface",
-    lambda _, __: False,
     Copies.UNKNOWN,
     "the kernel does not say by what way packets leave",
     "Its netlink sockets are refused, as in some sandboxes.",
@@ -363,7 +385,7 @@ def _costs(route: RouteFacts) -> Iterator[Finding]:
     if route.interface is None or route.is_local:
         return
     every = list(_all(route.interface))
-    if _deciding(route).rule.copies is Copies.NEVER:
+    if _deciding(route).reason.copies is Copies.NEVER:
         yield _segments(route, every)
         yield from map(_bounced, filter(_cannot_reach, every))
     able = [each for each in every if TLS in each.features]
@@ -397,7 +419,7 @@ def _segments(route: RouteFacts, every: list[InterfaceFacts]) -> Finding:
 
 
 def _cannot_reach(interface: InterfaceFacts) -> bool:
-    return _is_card(interface) and HIGH_MEMORY not in interface.features
+    return _is_card(interface) and HIGH_MEMORY in interface.off
 
 
 def _bounced(interface: InterfaceFacts) -> Finding:

@@ -109,6 +109,8 @@ class InterfaceFacts:
     """Why its features are not known, if so."""
     features: tuple[str, ...] = ()
     """Those that are on."""
+    off: tuple[str, ...] = ()
+    """Those that are off: of others nothing is known."""
     switches: tuple[str, ...] = ()
     """Those that can be switched on or off."""
     below: tuple[InterfaceFacts, ...] = ()
@@ -210,6 +212,7 @@ def _route(values: dict[str, Any]) -> RouteFacts:
 
 def _interface(values: dict[str, Any]) -> InterfaceFacts:
     values["features"] = tuple(values["features"])
+    values["off"] = tuple(values["off"])
     values["switches"] = tuple(values["switches"])
     values["below"] = tuple(map(_interface, values["below"]))
     return InterfaceFacts(**values)

@@ -135,6 +135,7 @@ def _interface_facts(
         found["refusal"] = exc.strerror or str(exc)
     else:
         found["features"] = tuple(name for name, each in by_name.items() if each.is_on)
+        found["off"] = tuple(name for name, each in by_name.items() if not each.is_on)
         found["switches"] = tuple(
             name for name, each in by_name.items() if not each.is_fixed
         )
