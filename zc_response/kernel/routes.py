@@ -109,18 +109,16 @@ class SocketRoute(NamedTuple):
 def route_of(sock: socket.socket) -> SocketRoute:
     """The route to the peer of a connected IPv4 or IPv6 socket, of whatever kind.
 
-    What the socket is bound to, and its mark, count. Raises OSError if there is no
-    peer or no route, and EAFNOSUPPORT for another family.
+    What the socket is bound to, and its mark, count; one to an address of a link is
+    bound to that by the kernel. Raises OSError if there is no peer or no route, and
+    EAFNOSUPPORT for another family.
     """
     peer, own = sock.getpeername(), sock.getsockname()
     if not isinstance(peer, tuple):
         raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     family, address = sockets.packed(peer)
     device = sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, _NAME).rstrip(b"\0")
-    if device:
-        interface = socket.if_nametoindex(device.decode())
-    else:
-        interface = peer[3] if len(peer) == 4 else 0  # the scope of a link's address
+    interface = socket.if_nametoindex(device.decode()) if device else 0
     route = route_to(
         family,
         address,
