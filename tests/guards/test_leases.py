@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import seccomp
 from tests.filesystems import DISK_KINDS
 from tests.live import PATIENCE, eventually
 from tests.writers import OPEN, OVERWRITE, TRUNCATE, Writer
@@ -698,28 +699,9 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_where_a_filter_forbids_fcntl_the_reason_says_so(source: FileSource) -> None:
     """As a container's seccomp profile may: EPERM for F_SETSIG."""
     code = """
-import ctypes, errno, platform, struct
-numbers = {"x86_64": (0xC000003E, 72), "aarch64": (0xC00000B7, 25)}
-if platform.machine() not in numbers:
-    print("other machine")
-    sys.exit()
-arch, fcntl = numbers[platform.machine()]
-F_SETSIG = 10
-def op(code, jt, jf, k): return struct.pack("HBBI", code, jt, jf, k)
-program = b"".join([
-    op(0x20, 0, 0, 4), op(0x15, 0, 5, arch),         # another architecture: allow
-    op(0x20, 0, 0, 0), op(0x15, 0, 3, fcntl),        # another call: allow
-    op(0x20, 0, 0, 24), op(0x15, 0, 1, F_SETSIG),    # another command: allow
-    op(0x06, 0, 0, 0x00050000 | errno.EPERM),
-    op(0x06, 0, 0, 0x7FFF0000),
-])
-buffer = ctypes.create_string_buffer(program)
-class Filter(ctypes.Structure):
-    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-filter = Filter(len(program) // 8, ctypes.addressof(buffer))
-libc = ctypes.CDLL(None, use_errno=True)
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-if libc.prctl(22, 2, ctypes.byref(filter), 0, 0):
+sys.path.append(sys.argv[2])
+import seccomp
+if not seccomp.refuse("F_SETSIG"):
     print("no seccomp")
     sys.exit()
 source = FileSource.open(sys.argv[1])
@@ -727,7 +709,9 @@ print(leases.lend(source))
 leases.close()
 source.release()
 """
-    found = run(COMMON + code, source.path)
-    if found in ("other machine\n", "no seccomp\n"):
+    if why_not := seccomp.why_not():
+        pytest.skip(why_not)
+    found = run(COMMON + code, source.path, Path(seccomp.__file__).parent)
+    if found == "no seccomp\n":
         pytest.skip(found)
     assert found == "refused: Operation not permitted\n"

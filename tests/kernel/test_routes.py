@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import networks
+from tests.kernel.test_leases import refusal
 from zc_response.kernel import routes
-from zc_response.kernel.routes import leaves_memory, route_to
+from zc_response.kernel.routes import Route, leaves_memory, route_to
 
 IPV4 = socket.AF_INET
 IPV6 = socket.AF_INET6
@@ -27,7 +29,7 @@ def packed(text: str) -> tuple[socket.AddressFamily, bytes]:
 def test_the_loopback_is_this_host(address: str) -> None:
     if ":" in address and not Path("/proc/net/if_inet6").exists():
         pytest.skip("no IPv6 here")
-    assert route_to(*packed(address)) == (True, "lo")
+    assert route_to(*packed(address)) == Route(is_local=True, interface="lo")
     assert not leaves_memory("lo")
 
 
@@ -68,7 +70,7 @@ def test_an_answer_that_is_cut_short_is_an_error(length: int) -> None:
     """Or at least no interface."""
     whole = struct.pack("IHHII", 36, 24, 0, 0, 0) + bytes(12) + bytes((8, 0, 4, 0))
     try:
-        assert routes._read(whole[:length]) == (False, "")
+        assert routes._read(whole[:length]) == Route(is_local=False, interface="")
     except OSError:
         assert length < 40
 
@@ -186,3 +188,129 @@ def test_without_a_sys_directory_nothing_leaves(
 ) -> None:
     monkeypatch.setattr(routes, "_CLASS", tmp_path / "none")
     assert not leaves_memory("eth0")
+
+
+# The route of a socket -------------------------------------------------------------
+
+ROUTE = """
+import socket, sys
+from zc_response.kernel.routes import route_of
+address, mark, device, own = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+with socket.socket(family, socket.SOCK_DGRAM) as sock:
+    if mark:
+        sock.setsockopt(socket.SOL_SOCKET, 36, mark)
+    if device:
+        sock.setsockopt(socket.SOL_SOCKET, 25, device.encode())
+    if own:
+        sock.bind((own, 0))
+    sock.connect((address, 9))
+    route, mtu = route_of(sock)
+    print(route.interface or "-", route.gateway or "-", route.mtu, mtu)
+"""
+
+needs_networks = pytest.mark.skipif(
+    bool(networks.why_not()), reason=networks.why_not() or "-"
+)
+
+
+def route_in(
+    here: networks.Network,
+    address: str,
+    *,
+    mark: int = 0,
+    device: str = "",
+    own: str = "",
+) -> str:
+    words = ("-c", ROUTE, address, str(mark), device, own)
+    with here.python(*words) as process:
+        return process.communicate(timeout=20)[0].strip()
+
+
+@pytest.fixture
+def here() -> Iterator[networks.Network]:
+    """A network with a way out by `veth0`."""
+    with networks.pair() as (here, _there):
+        yield here
+
+
+@needs_networks
+def test_a_socket_has_the_route_and_the_mtu_of_its_peer(here: networks.Network) -> None:
+    here.run("ip route add 192.0.2.0/24 via 198.51.100.2")
+    here.run("ip route add 192.0.2.7/32 via 198.51.100.2 mtu 1300")
+    here.run("ip -6 route add 2001:db8::/32 via fd00:51::2")
+    assert route_in(here, "198.51.100.2") == "veth0 - 0 1500"
+    assert route_in(here, "192.0.2.1") == "veth0 198.51.100.2 0 1500"
+    assert route_in(here, "192.0.2.7") == "veth0 198.51.100.2 1300 1300"
+    here.run("ip route add 203.0.113.0/24 via inet6 fd00:51::2 dev veth0")
+    assert route_in(here, "203.0.113.7") == "veth0 fd00:51::2 0 1500"
+    assert route_in(here, "2001:db8::7") == "veth0 fd00:51::2 0 1500"
+
+
+@needs_networks
+def test_what_a_socket_is_bound_to_counts(here: networks.Network) -> None:
+    here.run("ip link add veth1 type veth peer name veth2")
+    here.run("ip link set veth1 up")
+    here.run("ip link set veth2 up")
+    here.run("ip address add 203.0.113.1/24 dev veth1")
+    here.run("ip route add default via 198.51.100.2")
+    here.run("ip route add default via 203.0.113.2 metric 500")
+    assert route_in(here, "192.0.2.7").startswith("veth0")
+    assert route_in(here, "192.0.2.7", device="veth1").startswith("veth1 203.0.113.2")
+
+
+@needs_networks
+def test_the_mark_of_a_socket_counts(here: networks.Network) -> None:
+    """By a rule, as those that VPNs make."""
+    here.run("ip route add default via 198.51.100.2")
+    here.run("ip route add default via 198.51.100.77 dev veth0 table 100")
+    here.run("ip rule add fwmark 7 table 100")
+    assert route_in(here, "192.0.2.7").startswith("veth0 198.51.100.2 ")
+    assert route_in(here, "192.0.2.7", mark=7).startswith("veth0 198.51.100.77 ")
+
+
+@needs_networks
+def test_the_own_address_of_a_socket_counts(here: networks.Network) -> None:
+    here.run("ip address add 198.51.100.50/24 dev veth0")
+    here.run("ip route add default via 198.51.100.2")
+    here.run("ip route add default via 198.51.100.77 dev veth0 table 100")
+    here.run("ip rule add from 198.51.100.50 table 100")
+    assert route_in(here, "192.0.2.7").startswith("veth0 198.51.100.2 ")
+    found = route_in(here, "192.0.2.7", own="198.51.100.50")
+    assert found.startswith("veth0 198.51.100.77 ")
+
+
+def test_an_ipv4_peer_of_an_ipv6_socket_has_an_ipv4_route() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with socket.socket(IPV6, socket.SOCK_DGRAM) as sock:
+        sock.connect(("::ffff:127.0.0.1", 9))
+        found = routes.route_of(sock)
+    assert found.route == Route(is_local=True, interface="lo")
+    assert found.mtu > 0
+
+
+def test_a_connection_has_the_route_of_its_client() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with ours, client:
+        assert routes.route_of(ours).route == Route(is_local=True, interface="lo")
+
+
+def test_a_socket_of_another_family_has_no_route() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert refusal(lambda: routes.route_of(ours)) == "EAFNOSUPPORT"
+
+
+def test_where_there_is_no_netlink_there_is_no_route(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(socket, "AF_NETLINK")
+    assert refusal(lambda: route_to(IPV4, bytes(4))) == "EAFNOSUPPORT"
+
+
+def test_a_socket_without_a_peer_has_no_route() -> None:
+    with socket.socket(IPV4, socket.SOCK_DGRAM) as sock:
+        assert refusal(lambda: routes.route_of(sock)) == "ENOTCONN"

@@ -16,6 +16,7 @@ except ImportError:  # not a POSIX system
 
 _FIONREAD: Final = 0x541B  # asm-generic/ioctls.h; the same as TIOCINQ and SIOCINQ
 _F_SETPIPE_SZ: Final = 1031  # linux/fcntl.h; Python names it from 3.10 on
+_F_GETPIPE_SZ: Final = 1032
 PAGE: Final = 4096
 """What each buffer of a pipe holds, on most machines."""
 
@@ -61,6 +62,16 @@ def widen(fd: int, count: int) -> None:
         fcntl.fcntl(fd, _F_SETPIPE_SZ, count)
     except OSError:  # not allowed, or it holds more than that already
         pass
+
+
+def size(fd: int) -> int:
+    """Bytes that a pipe holds when it is full (F_GETPIPE_SZ, pipe(7)).
+
+    0 where the kernel does not tell. Raises OSError if it is no pipe.
+    """
+    if fcntl is None:
+        return 0
+    return fcntl.fcntl(fd, _F_GETPIPE_SZ)
 
 
 if sys.platform == "linux":

@@ -13,15 +13,19 @@ import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from zc_response.kernel import netlink, sockets
+
 _RTM_GETROUTE: Final = 26
-_NLM_F_REQUEST: Final = 1
-_NLMSG_ERROR: Final = 2
 _RTA_DST: Final = 1
+_RTA_SRC: Final = 2
 _RTA_OIF: Final = 4
+_RTA_GATEWAY: Final = 5
+_RTA_METRICS: Final = 8
+_RTA_MARK: Final = 16
+_RTA_VIA: Final = 18
+_RTAX_MTU: Final = 2
 _RTN_LOCAL: Final = 2
-_HEADER: Final = struct.Struct("IHHII")  # struct nlmsghdr
 _ROUTE: Final = struct.Struct("8BI")  # struct rtmsg; the eighth byte is its type
-_ATTRIBUTE: Final = struct.Struct("HH")  # struct rtattr
 
 
 class Route(NamedTuple):
@@ -31,45 +35,110 @@ class Route(NamedTuple):
     """The address is one of this host's own."""
     interface: str
     """The name of the interface they leave by; empty if there is none."""
+    gateway: str = ""
+    """The address of the router they are given to; empty for a neighbour."""
+    mtu: int = 0
+    """What the route says of its MTU, found out on the way (path MTU discovery)
+    included; 0 if nothing: then it is the interface's."""
 
 
-def route_to(family: int, address: bytes) -> Route:
-    """The route to an address of 4 or 16 bytes. Raises OSError if there is none."""
+def route_to(
+    family: int,
+    address: bytes,
+    *,
+    source: bytes = b"",
+    interface: int = 0,
+    mark: int = 0,
+) -> Route:
+    """The route to an address of 4 or 16 bytes. Raises OSError if there is none.
+
+    The rest is what a socket may be bound to, and rules (ip-rule(8)) look at: an
+    address of this host, the index of an interface, a mark (SO_MARK).
+    """
     bits = len(address) * 8
-    route = _ROUTE.pack(family, bits, 0, 0, 0, 0, 0, 0, 0)
-    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address), _RTA_DST) + address
-    size = _HEADER.size + len(route) + len(attribute)
-    head = _HEADER.pack(size, _RTM_GETROUTE, _NLM_F_REQUEST, 0, 0)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as netlink:
-        netlink.send(head + route + attribute)
-        return _read(netlink.recv(4096, socket.MSG_DONTWAIT))
+    asked = netlink.attribute(_RTA_DST, address)
+    if source:
+        asked += netlink.attribute(_RTA_SRC, source)
+    if interface:
+        asked += netlink.attribute(_RTA_OIF, struct.pack("i", interface))
+    if mark:
+        asked += netlink.attribute(_RTA_MARK, struct.pack("I", mark))
+    head = _ROUTE.pack(family, bits, len(source) * 8, 0, 0, 0, 0, 0, 0)
+    return _read(netlink.ask(_RTM_GETROUTE, head + asked))
 
 
 def _read(answer: bytes) -> Route:
+    body = netlink.messages(answer)[0].body
+    if len(body) < _ROUTE.size:
+        raise netlink.malformed()
+    found = dict(netlink.attributes(body[_ROUTE.size :]))
+    index = netlink.number(found.get(_RTA_OIF, b""))
+    metrics = dict(netlink.attributes(found.get(_RTA_METRICS, b"")))
+    # struct rtvia, for a gateway of the other family: two bytes, and the address.
+    gateway = found.get(_RTA_GATEWAY, b"") or found.get(_RTA_VIA, b"")[2:]
+    return Route(
+        is_local=body[7] == _RTN_LOCAL,
+        interface=socket.if_indextoname(index) if index else "",
+        gateway=_address(gateway),
+        mtu=netlink.number(metrics.get(_RTAX_MTU, b"")),
+    )
+
+
+def _address(value: bytes) -> str:
+    if len(value) == 4:
+        return socket.inet_ntop(socket.AF_INET, value)
+    return socket.inet_ntop(socket.AF_INET6, value) if len(value) == 16 else ""
+
+
+_SO_BINDTODEVICE: Final = 25  # asm-generic/socket.h
+_SO_MARK: Final = 36
+_IP_MTU: Final = 14  # linux/in.h
+_IPV6_MTU: Final = 24  # linux/in6.h
+_NAME: Final = 16  # IFNAMSIZ
+
+
+class SocketRoute(NamedTuple):
+    """Where the packets of a connected socket go."""
+
+    route: Route
+    mtu: int
+    """What the socket sends in one packet, headers included (IP_MTU, ip(7)); 0 if it
+    does not say. With IPsec it is smaller than the route's: that takes its share."""
+
+
+def route_of(sock: socket.socket) -> SocketRoute:
+    """The route to the peer of a connected IPv4 or IPv6 socket, of whatever kind.
+
+    What the socket is bound to, and its mark, count; one to an address of a link is
+    bound to that by the kernel. Raises OSError if there is no peer or no route, and
+    EAFNOSUPPORT for another family.
+    """
+    peer, own = sock.getpeername(), sock.getsockname()
+    if not isinstance(peer, tuple):
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+    family, address = sockets.packed(peer)
+    device = sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, _NAME).rstrip(b"\0")
+    interface = socket.if_nametoindex(device.decode()) if device else 0
+    route = route_to(
+        family,
+        address,
+        source=sockets.packed(own)[1],
+        interface=interface,
+        mark=sock.getsockopt(socket.SOL_SOCKET, _SO_MARK),
+    )
+    return SocketRoute(route, _mtu(sock, family))
+
+
+def _mtu(sock: socket.socket, family: int) -> int:
+    level, option = (
+        (socket.IPPROTO_IP, _IP_MTU)
+        if family == socket.AF_INET
+        else (socket.IPPROTO_IPV6, _IPV6_MTU)
+    )
     try:
-        return _parse(answer)
-    except (struct.error, IndexError) as exc:  # by who only plays a kernel
-        raise OSError(errno.EBADMSG, os.strerror(errno.EBADMSG)) from exc
-
-
-def _parse(answer: bytes) -> Route:
-    size, kind, *_rest = _HEADER.unpack_from(answer)
-    place = _HEADER.size
-    if kind == _NLMSG_ERROR:
-        number = -struct.unpack_from("i", answer, place)[0]
-        raise OSError(number, os.strerror(number))
-    is_local = answer[place + 7] == _RTN_LOCAL
-    place += _ROUTE.size
-    interface = ""
-    while place + _ATTRIBUTE.size <= size:
-        length, what = _ATTRIBUTE.unpack_from(answer, place)
-        if length < _ATTRIBUTE.size:
-            break
-        if what == _RTA_OIF:
-            index = struct.unpack_from("i", answer, place + _ATTRIBUTE.size)[0]
-            interface = socket.if_indextoname(index)
-        place += (length + 3) & ~3
-    return Route(is_local, interface)
+        return sock.getsockopt(level, option)
+    except OSError:
+        return 0
 
 
 _CLASS: Final = Path("/sys/class/net")

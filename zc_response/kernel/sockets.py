@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from zc_response.native import original
 
@@ -191,8 +191,11 @@ def peer(fd: int) -> tuple[int, bytes] | None:
         name = sock.getpeername()
     finally:
         sock.detach()
-    if not isinstance(name, tuple):
-        return None
+    return packed(name) if isinstance(name, tuple) else None
+
+
+def packed(name: tuple[Any, ...]) -> tuple[int, bytes]:
+    """Family and address of a name as Python writes it, for IPv4 or IPv6."""
     text = name[0].partition("%")[0]
     if len(name) == 2:
         return socket.AF_INET, socket.inet_aton(text)

@@ -46,6 +46,22 @@ def encrypts(fd: int) -> bool:
     return version in _VERSIONS and cipher != 0
 
 
+def is_loaded() -> bool | None:
+    """True if the kernel's TLS is there for whoever asks; None if it does not tell.
+
+    What is not loaded is loaded for who has CAP_NET_ADMIN, and for nobody else; so a
+    service has it if somebody has loaded the module before.
+    """
+    try:
+        with open(_UPPER_LAYERS, "rb") as protocols:
+            return b"tls" in protocols.read().split()
+    except OSError:
+        return None
+
+
+_UPPER_LAYERS: Final = "/proc/sys/net/ipv4/tcp_available_ulp"
+
+
 def close_notify(sock: socket.SocketType) -> None:
     """Say that nothing follows (RFC 8446 section 6.1), on a socket that encrypts.
 

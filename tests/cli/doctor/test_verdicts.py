@@ -30,6 +30,11 @@ SERVICE = ProcessFacts(
     are_leases_enabled=True,
     descriptors=8192,
     signals=30_000,
+    pipe_size=MIB,
+    has_tls=True,
+    python="3.13.0",
+    openssl="OpenSSL 3.5.0",
+    asks_for_ktls=True,
 )
 FILE = FileFacts(
     path="/srv/film.mp4",

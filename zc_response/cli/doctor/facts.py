@@ -89,9 +89,55 @@ class FileFacts:
     reflink_words: str = ""
     residency: Residency = Residency.NEVER
     begins_in_memory: bool = False
+    direct_words: str = ""
+    """Why it cannot be read around the page cache (O_DIRECT), if so."""
     files_seen: int = 0
     """In a directory: how many files of its own were looked at."""
     files_of_others: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceFacts:
+    """What is so with an interface that packets leave by."""
+
+    name: str
+    kind: str = ""
+    """As in `kernel/interfaces.py`: empty for hardware."""
+    driver: str = ""
+    mtu: int = 0
+    refusal: str = ""
+    """Why its features are not known, if so."""
+    features: tuple[str, ...] = ()
+    """Those that are on."""
+    off: tuple[str, ...] = ()
+    """Those that are off: of others nothing is known."""
+    switches: tuple[str, ...] = ()
+    """Those that can be switched on or off."""
+    below: tuple[InterfaceFacts, ...] = ()
+    """Those that what it takes leaves by: one of them, if there are several."""
+    is_below_elsewhere: bool = False
+    """What it stands on lies in another network namespace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteFacts:
+    """What is so with the way to a peer. `refusal` says why there is none, if so."""
+
+    peer: str
+    """The address that was asked about; empty for the default route."""
+    version: int
+    """Of IP: 4 or 6."""
+    refusal: str = ""
+    is_local: bool = False
+    """The peer is this host."""
+    gateway: str = ""
+    mtu: int = 0
+    """What a socket sends in one packet."""
+    mtu_of_route: int = 0
+    """What the route and its interface would let it send."""
+    interface: InterfaceFacts | None = None
+    is_encrypted: bool | None = None
+    """By IPsec; None if this process may not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +156,19 @@ class ProcessFacts:
     most_descriptors: int = 0
     signals: int = 0
     """RLIMIT_SIGPENDING."""
+    sendfile_words: str = ""
+    """Why the call is refused, if it is."""
+    splice_words: str = ""
+    seal_words: str = ""
+    """Why no file in memory can be sealed, if so."""
+    pipe_size: int = 0
+    """What a pipe of ours holds."""
+    has_tls: bool | None = None
+    """The kernel's TLS is loaded."""
+    python: str = ""
+    openssl: str = ""
+    asks_for_ktls: bool = False
+    """Python and OpenSSL are those that can be told to use it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +177,7 @@ class Facts:
 
     process: ProcessFacts
     files: tuple[FileFacts, ...]
+    routes: tuple[RouteFacts, ...] = ()
 
 
 def to_json(facts: Facts) -> bytes:
@@ -131,6 +191,7 @@ def from_json(text: bytes) -> Facts:
     return Facts(
         process=ProcessFacts(**found["process"]),
         files=tuple(map(_file, found["files"])),
+        routes=tuple(map(_route, found["routes"])),
     )
 
 
@@ -141,3 +202,17 @@ def _file(values: dict[str, Any]) -> FileFacts:
     values["reflink"] = Reflink(values["reflink"])
     values["residency"] = Residency(values["residency"])
     return FileFacts(**values)
+
+
+def _route(values: dict[str, Any]) -> RouteFacts:
+    interface = values["interface"]
+    values["interface"] = interface and _interface(interface)
+    return RouteFacts(**values)
+
+
+def _interface(values: dict[str, Any]) -> InterfaceFacts:
+    values["features"] = tuple(values["features"])
+    values["off"] = tuple(values["off"])
+    values["switches"] = tuple(values["switches"])
+    values["below"] = tuple(map(_interface, values["below"]))
+    return InterfaceFacts(**values)

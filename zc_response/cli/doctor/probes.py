@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
 import pwd
 import re
 import resource
+import ssl
 import stat
 import tempfile
 import threading
@@ -19,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from zc_response.cli.doctor import trials
 from zc_response.cli.doctor.facts import (
     Facts,
     FileFacts,
@@ -28,6 +31,7 @@ from zc_response.cli.doctor.facts import (
     Residency,
     Sample,
 )
+from zc_response.cli.doctor.network import routes_to
 from zc_response.cli.doctor.proc import read
 from zc_response.errors import (
     FileChangedError,
@@ -38,7 +42,7 @@ from zc_response.errors import (
 from zc_response.guards import close_all, lease_or_reason
 from zc_response.guards.leases import REFUSALS, TRUSTED, WEAK
 from zc_response.guards.snapshots import REFLINKS, reflink
-from zc_response.kernel import copies, files, leases, pages
+from zc_response.kernel import copies, files, leases, pages, tls
 from zc_response.sources import FileSource, grain_ns, place_of
 from zc_response.sources.places import is_local, now
 from zc_response.threads import lane
@@ -53,9 +57,13 @@ _CAP_LEASE: Final = 28
 _TRIAL: Final = bytes(8192)
 
 
-def gather(paths: tuple[str, ...]) -> Facts:
-    """Everything about these paths, and about this process."""
-    return Facts(process=process_facts(), files=tuple(map(file_facts, paths)))
+def gather(paths: tuple[str, ...], peers: tuple[str, ...]) -> Facts:
+    """Everything about these paths, the ways to these peers, and this process."""
+    return Facts(
+        process=process_facts(),
+        files=tuple(map(file_facts, paths)),
+        routes=routes_to(peers),
+    )
 
 
 # The process -----------------------------------------------------------------------
@@ -76,7 +84,20 @@ def process_facts() -> ProcessFacts:
         descriptors=soft,
         most_descriptors=hard,
         signals=-1 if limit is None else resource.getrlimit(limit)[0],
+        sendfile_words=trials.refusal_of_sendfile(),
+        splice_words=trials.refusal_of_splice(),
+        seal_words=trials.refusal_of_seals(),
+        pipe_size=trials.size_of_a_pipe(),
+        has_tls=tls.is_loaded(),
+        python=platform.python_version(),
+        openssl=ssl.OPENSSL_VERSION,
+        asks_for_ktls=_asks_for_ktls(),
     )
+
+
+def _asks_for_ktls() -> bool:
+    """Python has the option from 3.12 on, OpenSSL heeds it from 3.0 on."""
+    return hasattr(ssl, "OP_ENABLE_KTLS") and ssl.OPENSSL_VERSION_INFO >= (3,)
 
 
 def _name_of(user: int) -> str:
@@ -267,6 +288,7 @@ def _look_at(source: FileSource, path: str) -> dict[str, Any]:
         "owner": status.st_uid,
         "owner_name": _name_of(status.st_uid),
         "residency": _residency(source),
+        "direct_words": trials.refusal_of_direct(source),
     }
     count = min(facts.size, _BEGINNING)
     with contextlib.suppress(OSError):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from zc_response.cli.doctor.abilities import judge_abilities, judge_direct
+from zc_response.cli.doctor.dma import judge_route, no_route
 from zc_response.cli.doctor.facts import (
     Facts,
     FileFacts,
@@ -36,9 +38,11 @@ _RENAME: Final = (
 
 
 def findings(facts: Facts, policy: Policy) -> list[Section]:
-    """All that there is to say: a section for each path, and one for the process."""
+    """All that there is to say: a section for each path, for each peer or default
+    route, and for the process."""
     files = [judge_file(each, facts.process, policy) for each in facts.files]
-    return [*files, judge_process(facts.process, policy)]
+    routes = [judge_route(each) for each in facts.routes] or [no_route()]
+    return [*files, *routes, judge_process(facts.process, policy)]
 
 
 # A path ----------------------------------------------------------------------------
@@ -58,7 +62,7 @@ def judge_file(file: FileFacts, process: ProcessFacts, policy: Policy) -> Sectio
         judged.append(_snapshot(file, process, policy))
     judged.append(_timestamps(file, process, policy))
     if has_sample:
-        judged.append(_memory(file))
+        judged += [_memory(file), judge_direct(file, policy)]
     return Section(title=file.path, grade=guard.grade, findings=tuple(judged))
 
 
@@ -514,6 +518,7 @@ def judge_process(process: ProcessFacts, policy: Policy) -> Section:
             _break_time(process, policy),
             _open_files(process, policy),
             _signals(process),
+            *judge_abilities(process),
         ),
     )
 
