@@ -298,10 +298,10 @@ def test_a_child_finds_what_was_made_and_can_make_more(
         status = 1
         try:
             with FileSource.open(root / "page.html") as source:
-                shared = cache.get(source, "gzip", "text/html", POLICY)
-                cache.get(source, "br", "text/html", POLICY)
+                shared = cache.get(source, "gzip", POLICY)
+                cache.get(source, "br", POLICY)
                 close_all()
-                own = cache.get(source, "br", "text/html", POLICY)
+                own = cache.get(source, "br", POLICY)
                 status = 0 if shared and own else 2
         finally:
             os._exit(status)
