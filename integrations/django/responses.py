@@ -292,9 +292,18 @@ class FileResponse(Prepared, django.http.FileResponse):
     _no_explicit_content_type: bool
     _snapshot = False
 
-    def __init__(self, *args: Any, snapshot: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        as_attachment: bool = False,
+        filename: str = "",
+        snapshot: bool = False,
+        **kwargs: Any,
+    ) -> None:
         self._snapshot = snapshot
-        super().__init__(*args, **kwargs)
+        super().__init__(
+            *args, as_attachment=as_attachment, filename=filename, **kwargs
+        )
 
     def _set_streaming_content(self, value: Any) -> None:
         self._source = None

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.derived.frameworks import SITES, Site, Visitors
 from tests.derived.test_variants import DECOMPRESS, NOISE, TEXT
 from tests.live import HOOKED, Answer, Client, eventually, serve
+from tests.sites import SITES, Site, Visitors
 from zc_response import MemoryFile, Policy, Report
 from zc_response.derived import CODINGS, kept_variants
 from zc_response.integrations.starlette import FileResponse
