@@ -26,7 +26,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, NoReturn
 
 import flask
 import werkzeug.utils
@@ -40,9 +40,9 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import quote_etag
 
-from zc_response.derived import snapshot_of
+from zc_response.derived import Selected, best_beside, compressed, snapshot_of
 from zc_response.errors import FileForbiddenError, SourceError
-from zc_response.planning import Segment, plan
+from zc_response.planning import Headers as HeaderPairs, Segment, plan
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import is_settled, represent
 from zc_response.sources import (
@@ -108,22 +108,29 @@ def send_file(
     if isinstance(path_or_file, MemoryFile):
         options["mimetype"] = mimetype or path_or_file.media_type
         options["download_name"] = download_name or path_or_file.name or None
-        shared, coding = path_or_file.share(), path_or_file.coding
-        end = shared.release
-        return _respond(app, shared, None, end, policy, coding=coding, **options)
-    if snapshot or not app.config["USE_X_SENDFILE"]:
-        source = _open(path_or_file, app, policy)
+        found = Selected(path_or_file.share(), path_or_file.coding)
+        return _respond(app, found, None, policy, **options)
+    if app.config["USE_X_SENDFILE"] and not snapshot:
+        return flask.send_file(path_or_file, **options)
+    if isinstance(path_or_file, str) or hasattr(path_or_file, "__fspath__"):
+        path = os.path.join(app.root_path, path_or_file)
+        is_encoded = policy.precompressed == "always" and bool(etag)
+        try:
+            found = _open(path, "", policy, is_encoded)
+        except SourceError as exc:
+            if exc.status == 503:
+                raise ServiceUnavailable(retry_after=1) from exc
+            raise
+        found = _snapshot(found, policy) if snapshot else found
+        return _respond(app, found, path, policy, **options)
+    source = source_behind(path_or_file, policy)
+    if source is None:
         if snapshot:
-            if source is None:
-                raise ValueError(f"there can be no snapshot of {path_or_file!r}")
-            source = _snapshot(source, policy)
-        if source is not None and _is_path(path_or_file):
-            path, end = source.path, source.release
-            return _respond(app, source, path, end, policy, **options)
-        if source is not None:
-            close = partial(_close_both, source, path_or_file)
-            return _respond(app, source, None, close, policy, **options)
-    return flask.send_file(path_or_file, **options)
+            raise ValueError(f"there can be no snapshot of {path_or_file!r}")
+        return flask.send_file(path_or_file, **options)
+    found = Selected(source)
+    found = _snapshot(found, policy) if snapshot else found
+    return _respond(app, found, None, policy, path_or_file.close, **options)
 
 
 def send_from_directory(
@@ -141,14 +148,10 @@ def send_from_directory(
     if app.config["USE_X_SENDFILE"] and not snapshot:
         return flask.send_from_directory(directory, path, **kwargs)
     policy = _policy(app)
-    root = os.path.join(app.root_path, directory)
-    try:
-        source = open_files(policy).open(_joined(root, os.fspath(path)), root)
-    except SourceError as exc:
-        raise _http_error(exc) from exc
-    if snapshot:
-        source = _snapshot(source, policy)
-    return _respond(app, source, source.path, source.release, policy, **kwargs)
+    is_encoded = policy.precompressed == "always" and bool(kwargs.get("etag", True))
+    found, path = _find(app, directory, path, policy, is_encoded)
+    found = _snapshot(found, policy) if snapshot else found
+    return _respond(app, found, path, policy, **kwargs)
 
 
 def send_pipe(
@@ -212,7 +215,13 @@ class ZeroCopy:
             if not app.has_static_folder or app.static_folder is None:
                 raise RuntimeError("'static_folder' must be set to serve static_files.")
             max_age = app.get_send_file_max_age(filename)
-            return send_from_directory(app.static_folder, filename, max_age=max_age)
+            if app.config["USE_X_SENDFILE"]:
+                directory = app.static_folder
+                return flask.send_from_directory(directory, filename, max_age=max_age)
+            policy = _policy(app)
+            is_encoded = policy.precompressed != "never"
+            found, path = _find(app, app.static_folder, filename, policy, is_encoded)
+            return _respond(app, found, path, policy, max_age=max_age)
 
         app.send_static_file = send_static_file  # type: ignore[method-assign]
 
@@ -226,36 +235,38 @@ def _policy(app: Flask) -> Policy:
     return policy or default_policy()
 
 
-def _snapshot(source: FileSource, policy: Policy) -> FileSource:
+def _snapshot(found: Selected, policy: Policy) -> Selected:
     """A private copy of an open file, in the place of that."""
     try:
-        with source:
-            return snapshot_of(source, policy)
+        with found.source as source:
+            return found._replace(source=snapshot_of(source, policy, found.coding))
     except SourceError as exc:
-        raise _http_error(exc) from exc
+        _refuse(exc)
 
 
-def _is_path(path_or_file: object) -> bool:
-    return isinstance(path_or_file, str) or hasattr(path_or_file, "__fspath__")
+def _open(path: str, root: str, policy: Policy, is_encoded: bool) -> Selected:
+    """An open file, or the variant beside it that the client likes best."""
+    files = open_files(policy)
+    accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "") if is_encoded else None
+    found = best_beside(files.open, root, files.open(path, root), accepted)
+    assert found is not None  # `open` waits as long as it takes
+    return found
 
 
-def _open(path_or_file: Any, app: Flask, policy: Policy) -> FileSource | None:
-    """The open file; None if it is not for us to send."""
-    if _is_path(path_or_file):
-        path = os.path.join(app.root_path, path_or_file)
-        try:
-            return open_files(policy).open(path)
-        except SourceError as exc:
-            if exc.status == 503:
-                raise ServiceUnavailable(retry_after=1) from exc
-            raise
-    return source_behind(path_or_file, policy)
-
-
-def _close_both(source: FileSource, file: Any) -> None:
-    """Let go of the source, and close the file that the view has opened."""
-    source.release()
-    file.close()
+def _find(
+    app: Flask,
+    directory: os.PathLike[str] | str,
+    name: os.PathLike[str] | str,
+    policy: Policy,
+    is_encoded: bool,
+) -> tuple[Selected, str]:
+    """The file of that name in a directory, or its variant; and the file's path."""
+    root = os.path.join(app.root_path, directory)
+    path = _joined(root, os.fspath(name))
+    try:
+        return _open(path, root, policy, is_encoded), path
+    except SourceError as exc:
+        _refuse(exc)
 
 
 def _joined(root: str, path: str) -> str:
@@ -271,27 +282,31 @@ def _joined(root: str, path: str) -> str:
     return os.path.join(root, path)
 
 
-def _http_error(error: SourceError) -> Exception:
+def _refuse(error: SourceError) -> NoReturn:
+    """Raise what says that there is no such file; what failed is no such answer."""
     if isinstance(error, FileForbiddenError) and error.errno == errno.EACCES:
-        return Forbidden()
+        raise Forbidden from error
     if error.status == 503:
-        return ServiceUnavailable(retry_after=1)
-    return NotFound()
+        raise ServiceUnavailable(retry_after=1) from error
+    if error.status in (403, 404):
+        raise NotFound from error
+    raise error
 
 
 def _respond(
     app: Flask,
-    source: FileSource,
+    found: Selected,
     path: str | None,
-    end: Callable[[], object],
     policy: Policy,
+    close: Callable[[], object] | None = None,
     *,
     conditional: bool = True,
     max_age: MaxAge = None,
     download_name: str | None = None,
     **options: Any,
 ) -> Response:
-    """The response that sends `source`; `end` is called when it is over."""
+    """The response that sends what was found; `close` is called when it is over."""
+    end = partial(_end, found.source, close)
     try:
         environ = request.environ
         if max_age is None:
@@ -303,22 +318,19 @@ def _respond(
         options |= {"download_name": download_name, "max_age": max_age}
         kind, method = app.response_class, environ["REQUEST_METHOD"]
         conditions = _conditions(environ) if conditional else {}
-        answer = _answer(method, conditions, source, policy, kind, options)
+        answer = _answer(method, conditions, found, policy, kind, options)
         if answer.status == 416:
-            raise RequestedRangeNotSatisfiable(source.facts.size)
+            raise RequestedRangeNotSatisfiable(found.source.facts.size)
         response: Response
         if kind is Response:
             response = _FileResponse(answer)
+            if (found.vary or policy.compress_bytes) and options.get("etag", True):
+                response._made_of = _MadeOf(found, policy, conditions)
         else:
             response = kind(status=answer.status)
             response.headers.clear()
             response.headers.extend(answer.fields)
-        response.response = SegmentsBody(
-            answer.segments,
-            lambda segments: read_segments(segments, policy, answer.status),
-            end,
-            marks=EXCHANGE in environ,
-        )
+        response.response = _body(answer, policy, end, environ)
         response.direct_passthrough = True
     except BaseException:
         end()
@@ -326,17 +338,49 @@ def _respond(
     return response
 
 
+def _end(source: FileSource, close: Callable[[], object] | None) -> None:
+    """Let go of the source, and close the file that the view has opened."""
+    source.release()
+    if close is not None:
+        close()
+
+
+def _body(
+    answer: _Answer, policy: Policy, end: Callable[[], object], environ: Environ
+) -> SegmentsBody:
+    return SegmentsBody(
+        answer.segments,
+        lambda segments: read_segments(segments, policy, answer.status),
+        end,
+        marks=EXCHANGE in environ,
+    )
+
+
 class _Answer(NamedTuple):
-    """A plan, its header fields as WSGI wants them, and what servers make of those."""
+    """A plan, its header fields as WSGI wants them, and what servers make of those.
+
+    `view` are the fields that it was made from.
+    """
 
     status: int
     fields: HeaderFields
     segments: Sequence[Segment]
+    view: HeaderPairs
     memo: dict[object, Any]
+
+
+class _MadeOf(NamedTuple):
+    """What an answer was made of, for another one."""
+
+    found: Selected
+    policy: Policy
+    conditions: Mapping[str, str]
 
 
 class _FileResponse(Response):
     """Flask's own; if nobody has changed it meanwhile, it goes out as it was made."""
+
+    _made_of: _MadeOf | None = None
 
     def __init__(self, answer: _Answer) -> None:
         super().__init__(status=answer.status, headers=_headers(answer.fields))
@@ -346,6 +390,9 @@ class _FileResponse(Response):
         self, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Serve it (PEP 3333)."""
+        made_of, self._made_of = self._made_of, None
+        if made_of is not None and self.direct_passthrough:
+            self._encode(environ, *made_of)
         fields, made = self.headers.to_wsgi_list(), self._answer
         is_unchanged = fields == made.fields and self.status_code == made.status
         if is_unchanged and self.direct_passthrough and made.segments:
@@ -355,6 +402,47 @@ class _FileResponse(Response):
             start_response(self.status, fields)
             return self.response  # type: ignore[return-value]
         return super().__call__(environ, start_response)
+
+    def _encode(
+        self,
+        environ: Environ,
+        found: Selected,
+        policy: Policy,
+        conditions: Mapping[str, str],
+    ) -> None:
+        """Become the answer with a compressed variant, if one is there and of use.
+
+        Not before now is it known what the view says of its body. A tag that it has set
+        since speaks for the identity.
+        """
+        made, whole, fields = self._answer, self.response, self.headers.to_wsgi_list()
+        changed = _changed(made.fields, fields)
+        if not isinstance(whole, SegmentsBody) or self.status_code != made.status:
+            return
+        if "etag" in changed:
+            self.headers = Headers(found.fields(tuple(fields)))
+            return
+        view = (
+            *(field for field in made.view if field[0].lower() not in changed),
+            *(field for field in fields if field[0].lower() in changed),
+        )
+        accepted = environ.get("HTTP_ACCEPT_ENCODING", "")
+        found.source.retain()
+        better = compressed(found, view, accepted, policy)
+        if better == found:
+            found.source.release()
+            return
+        method = environ["REQUEST_METHOD"]
+        self._answer = answer = _planned(method, conditions, better, policy, view)
+        self.status_code = answer.status
+        self.headers = _headers(answer.fields)
+        end = partial(_end, better.source, whole.close)
+        self.response = _body(answer, policy, end, environ)
+
+
+def _changed(before: HeaderFields, after: HeaderFields) -> set[str]:
+    """The names of the fields that have been set, added to, or taken away."""
+    return {name.lower() for name, _ in set(before) ^ set(after)}
 
 
 def _headers(fields: list[tuple[str, str]]) -> Headers:
@@ -373,33 +461,48 @@ def _headers(fields: list[tuple[str, str]]) -> Headers:
 def _answer(
     method: str,
     conditions: Mapping[str, str],
-    source: FileSource,
+    found: Selected,
     policy: Policy,
     kind: type[Response],
     options: dict[str, Any],
 ) -> _Answer:
     """The answer to a request; one without conditions is made once for a file."""
     # With a maximum age there is a time in the fields.
-    key = None
+    source, key = found.source, None
     if not conditions and not options["max_age"] and is_settled(source.facts.mtime_ns):
-        key = (_Answer, method, policy.etag, policy.max_parts, kind, *options.values())
+        key = (
+            *(_Answer, method, policy.etag, policy.max_parts, kind, *options.values()),
+            *found[1:],
+        )
         known: _Answer | None = source.memo.get(key)
         if known is not None:
             return known
-    etag, coding = options.pop("etag", True), options.pop("coding", "")
-    headers = _empty(kind, **options).headers
+    etag = options.get("etag", True)
+    headers = _empty(kind, **{**options, "etag": False}).headers
     if isinstance(etag, str):
         headers["ETag"] = quote_etag(etag)
-    if coding:
-        headers["Content-Encoding"] = coding
-    what = represent(source, tuple(headers.to_wsgi_list()), policy)
-    if not etag:
-        what = replace(what, etag=None)
-    made = plan(method, conditions, what, max_parts=policy.max_parts)
-    answer = _Answer(made.status, list(made.headers), made.segments, {})
+    view = tuple(headers.to_wsgi_list())
+    answer = _planned(method, conditions, found, policy, view, is_tagged=bool(etag))
     if key is not None:
         source.remember(key, answer)
     return answer
+
+
+def _planned(
+    method: str,
+    conditions: Mapping[str, str],
+    found: Selected,
+    policy: Policy,
+    view: HeaderPairs,
+    *,
+    is_tagged: bool = True,
+) -> _Answer:
+    """The answer that is made of the header fields of a view."""
+    what = represent(found.source, found.fields(view), policy, coding=found.coding)
+    if not is_tagged:
+        what = replace(what, etag=None)
+    made = plan(method, conditions, what, max_parts=policy.max_parts)
+    return _Answer(made.status, list(made.headers), made.segments, view, {})
 
 
 def _empty(kind: type[Response], **options: Any) -> Response:
@@ -408,7 +511,7 @@ def _empty(kind: type[Response], **options: Any) -> Response:
     These fields are Werkzeug's own affair; it gets an empty file for that.
     """
     response: Response = werkzeug.utils.send_file(  # type: ignore[assignment]
-        io.BytesIO(), {}, conditional=False, etag=False, response_class=kind, **options
+        io.BytesIO(), {}, conditional=False, response_class=kind, **options
     )
     del response.headers["Content-Length"]
     return response

@@ -25,7 +25,6 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 import anyio
 import anyio.to_thread
 from starlette.background import BackgroundTask
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import (
     FileResponse as StarletteFileResponse,
@@ -49,7 +48,7 @@ from zc_response.asgi import (
     respond_small,
     respond_stream,
 )
-from zc_response.derived import CODINGS, kept_variants, snapshot_of
+from zc_response.derived import Selected, best_beside, compressed, snapshot_of
 from zc_response.errors import (
     FileChangedError,
     FileMissingError,
@@ -57,14 +56,10 @@ from zc_response.errors import (
     SourceError,
 )
 from zc_response.planning import (
-    SUFFIXES,
     Headers,
-    choose_coding,
     content_disposition,
     http_date,
-    is_worth_compressing,
     plan,
-    vary_on_encoding,
 )
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import entity_tag, is_settled, represent
@@ -221,10 +216,10 @@ class FileResponse(StarletteFileResponse):
         else:
             await responding
 
-    def _recall(self, encodings: str | None) -> _Selected | None:
+    def _recall(self, encodings: str | None) -> Selected | None:
         """What is to be sent, if that can be told without waiting for a disk."""
         if self._memory is not None:
-            return _Selected(self._memory.share(), self._memory.coding, False)
+            return Selected(self._memory.share(), self._memory.coding)
         if self._snapshot:
             return None
         files, known = open_files(self._settings), self._known
@@ -235,15 +230,15 @@ class FileResponse(StarletteFileResponse):
         if source is None:
             return None
         # The file lies on a local filesystem, and so do those beside it.
-        return _choose(files.fresh, self._root, source, encodings)
+        return best_beside(files.fresh, self._root, source, encodings)
 
-    async def _open(self, encodings: str | None) -> _Selected:
+    async def _open(self, encodings: str | None) -> Selected:
         """What is to be sent, opened in a thread."""
         path, files = os.fspath(self.path), open_files(self._settings)
 
-        def open_it() -> _Selected:
+        def open_it() -> Selected:
             source = files.open(path, self._root)
-            selected = _choose(files.open, self._root, source, encodings)
+            selected = best_beside(files.open, self._root, source, encodings)
             assert selected is not None  # `open` waits as long as it takes
             if self._snapshot:
                 with selected.source as source:
@@ -258,29 +253,14 @@ class FileResponse(StarletteFileResponse):
             discard=lambda selected: selected.source.release(),
         )
 
-    def _compressed(self, selected: _Selected, accepted: str) -> _Selected:
-        """A compressed variant in its place, if the client likes that, and it is there.
-
-        Not of a snapshot: that is made for one response.
-        """
-        settings, source = self._settings, selected.source
-        if not settings.compress_bytes or selected.coding or self._snapshot:
+    def _compressed(self, selected: Selected, accepted: str) -> Selected:
+        """A compressed variant in its place, if there is one and that is of use."""
+        if not self._settings.compress_bytes or self.status_code != 200:
             return selected
-        headers = self._representation_headers("", False)
-        is_worth = is_worth_compressing(headers, source.facts.size)
-        if self.status_code != 200 or not is_worth:
-            return selected
-        coding, variant = choose_coding(accepted, CODINGS), None
-        if coding is not None:
-            kind = str(self.media_type)
-            variant = kept_variants(settings).get(source, coding, kind, settings)
-        if coding is None or variant is None:
-            return selected._replace(vary=True)
-        source.release()
-        return _Selected(variant, coding, True)
+        return compressed(selected, self._view_headers(), accepted, self._settings)
 
     def _answer(
-        self, method: str, request: Mapping[str, str], selected: _Selected
+        self, method: str, request: Mapping[str, str], selected: Selected
     ) -> Answer:
         """The plan for this request; one without conditions is made once a file."""
         settings, (source, coding, vary) = self._settings, selected
@@ -291,7 +271,7 @@ class FileResponse(StarletteFileResponse):
             made: Answer | None = source.memo.get(key)
             if made is not None:
                 return made
-        headers = self._representation_headers(coding, vary)
+        headers = selected.fields(self._view_headers())
         status = self.status_code
         what = represent(source, headers, settings, status=status, coding=coding)
         answer = Answer.of(plan(method, request, what, max_parts=settings.max_parts))
@@ -299,17 +279,12 @@ class FileResponse(StarletteFileResponse):
             source.remember(key, answer)
         return answer
 
-    def _representation_headers(self, coding: str, vary: bool) -> Headers:
-        headers = MutableHeaders(
-            raw=[field for field in self.raw_headers if field not in self._preliminary]
-        )
-        if coding:
-            headers["content-encoding"] = coding
-        if vary:
-            headers["vary"] = vary_on_encoding(headers.get("vary"))
+    def _view_headers(self) -> Headers:
+        """The header fields that the view has set."""
         return tuple(
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in headers.raw
+            (field[0].decode("latin-1"), field[1].decode("latin-1"))
+            for field in self.raw_headers
+            if field not in self._preliminary
         )
 
     async def _refuse(
@@ -352,71 +327,6 @@ def _stat_fields(facts: Facts, etag: str) -> tuple[tuple[bytes, bytes], ...]:
 
 
 # Opening files ---------------------------------------------------------------------
-
-
-class _Selected(NamedTuple):
-    """An open file, its content coding, and whether others exist."""
-
-    source: FileSource
-    coding: str
-    vary: bool
-
-
-Opener = Callable[[str, str], FileSource | None]
-"""Opens a path below a root, or says None if it would have to wait for that."""
-
-
-def _choose(
-    open_it: Opener, root: str, source: FileSource, encodings: str | None
-) -> _Selected | None:
-    """The variant of an open file that the client likes best; takes `source` over.
-
-    Without `encodings` there are no variants to choose from. None if `open_it` says
-    None.
-    """
-    if encodings is None:
-        return _Selected(source, "", False)
-    with source:
-        beside = _beside(source)
-        coding = choose_coding(encodings, beside)
-        if not coding:
-            return _Selected(source.retain(), "", bool(beside))
-        try:
-            variant = open_it(source.path + SUFFIXES[coding], root)
-        except SourceError:  # out of reach
-            return _Selected(source.retain(), "", True)
-        if variant is None:
-            return None
-        if _is_older(variant, source):
-            variant.release()
-            return _Selected(source.retain(), "", True)
-        return _Selected(variant, coding, True)
-
-
-def _is_older(variant: FileSource, original: FileSource) -> bool:
-    """In whole seconds: tools that copy a tree keep no more of the order."""
-    second = 1_000_000_000
-    return variant.facts.mtime_ns // second < original.facts.mtime_ns // second
-
-
-def _beside(source: FileSource) -> list[str]:
-    """The content codings in which a file lies beside itself.
-
-    Looked for anew when something was added to the directory or taken from it, and as
-    long as that may have happened twice within one tick of a filesystem's clock. Links
-    are not followed: they may lead where the loop must not wait.
-    """
-    try:
-        directory = os.stat(os.path.dirname(source.path) or ".")
-    except OSError:
-        return []
-    known = source.memo.get(_beside)
-    if known is not None and known[0] == (directory.st_ino, directory.st_mtime_ns):
-        return list(known[1])
-    found = [c for c in SUFFIXES if os.path.lexists(source.path + SUFFIXES[c])]
-    if is_settled(directory.st_mtime_ns):
-        source.remember(_beside, ((directory.st_ino, directory.st_mtime_ns), found))
-    return found
 
 
 async def _in_thread(

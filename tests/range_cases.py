@@ -24,8 +24,9 @@ from zc_response.planning.ranges import ByteRange
 
 DATA: Final = Path(__file__).with_name("data") / "range_cases.json"
 
-# What Starlette's responses have, and those of Flask and Django have not: precompressed
-# variants, and a representation whose status or Content-Range the view has given.
+# What is asked of Starlette's responses alone: precompressed variants (of the others by
+# tests/derived/test_beside.py), and a representation whose status or Content-Range the
+# view has given.
 _STARLETTES_OWN: Final = (
     "precompressed configured, no Accept-Encoding",
     "precompressed configured, variant missing",

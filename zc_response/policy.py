@@ -111,7 +111,7 @@ class Policy:
     precompressed: str = "static"
     """Where `.zst`, `.br` and `.gz` files beside a file are served in its place.
 
-    `never`, `static` (StaticFiles only) or `always` (FileResponse too).
+    `never`, `static` (what serves a directory) or `always` (views that name a path).
     """
 
     compress_bytes: int = 0

@@ -17,7 +17,7 @@ from django.utils._os import safe_join
 
 from zc_response.errors import SourceError
 from zc_response.policy import Policy
-from zc_response.sources import FileSource, open_files
+from zc_response.sources import FileSource, MemoryFile, open_files
 from zc_response.wsgi import source_behind
 
 
@@ -27,11 +27,21 @@ class KeptFile(io.RawIOBase):
     the descriptor belongs to whoever else sends from the source, too.
     """
 
+    memory: MemoryFile | None = None
+    """That it was made of."""
+
     def __init__(self, source: FileSource) -> None:
         """Take `source` over."""
         self.source = source
         self.name = source.path
         self._position = 0
+
+    @classmethod
+    def of(cls, memory: MemoryFile) -> KeptFile:
+        """A share of a memory file."""
+        file = cls(memory.share())
+        file.memory, file.name = memory, memory.name
+        return file
 
     def readable(self) -> bool:
         """It can be read."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -23,6 +24,8 @@ from django.core.files import File
 from django.http import HttpRequest
 from django.http.response import ResponseHeaders
 
+from zc_response.derived import Selected, compressed, snapshot_of
+from zc_response.errors import SourceError
 from zc_response.integrations.django.files import (
     KeptFile,
     require_binary,
@@ -32,8 +35,10 @@ from zc_response.integrations.django.files import (
 from zc_response.planning import Plan, Segment, Slice, plain_name, plan
 from zc_response.policy import Policy, default_policy
 from zc_response.representation import is_settled, represent
-from zc_response.sources import FileSource
+from zc_response.sources import FileSource, MemoryFile
 from zc_response.wsgi import EXCHANGE, SegmentsBody, read_segments, real_file
+
+logger: Final = logging.getLogger("zc_response")
 
 
 class PlannedBody(SegmentsBody):
@@ -78,17 +83,22 @@ class PlannedBody(SegmentsBody):
 class _Held:
     """What a response has open: given back once, whoever says so how often."""
 
-    __slots__ = ("_file", "_source")
+    __slots__ = ("_file", "_sources")
 
     def __init__(self, source: FileSource, file: Any) -> None:
-        self._source: FileSource | None = source
+        self._sources = [source]
         self._file = file
 
+    def add(self, source: FileSource) -> None:
+        """Have another share given back with the first."""
+        self._sources.append(source)
+
     def release(self) -> None:
-        """Close the file object, and give back the share of the source."""
-        source, self._source = self._source, None
-        if source is not None:
+        """Close the file object, and give back the shares of sources."""
+        sources, self._sources = self._sources, []
+        for source in sources:
             source.release()
+        if sources:
             self._file.close()
 
 
@@ -115,6 +125,7 @@ class Prepared:
     _resource_closers: list[Any]
 
     _source: FileSource | None = None
+    _found = ("", False)  # the coding of its bytes, and whether there are others
     _held: _Held | None = None
 
     def take_up(self, filelike: Any) -> None:
@@ -138,13 +149,26 @@ class Prepared:
         if source is None or self.file_to_stream is None or not self._is_plain(source):
             return
         environ = getattr(request, "environ", None)
-        made, fields, memo = self._plan(request, source)
+        found = self._select(request, source)
+        made, fields, memo = self._plan(request, found)
         if made.status != self.status_code:
             self.status_code, self._reason_phrase = made.status, None
         self.headers._store = dict(fields)
         if environ is not None and EXCHANGE in environ:
             environ[EXCHANGE].expect(memo)
-        self._install(made, environ)
+        self._install(made, environ, is_file=found.source is source)
+
+    def _select(self, request: Any, source: FileSource) -> Selected:
+        """The file, or a compressed variant of it if there is one, and of use."""
+        found, settings = Selected(source, *self._found), self._settings
+        if not settings.compress_bytes or self._held is None:
+            return found
+        headers = tuple(self.headers._store.values())
+        accepted = request.META.get("HTTP_ACCEPT_ENCODING", "")
+        source.retain()
+        found = compressed(found, headers, accepted, settings)
+        self._held.add(found.source)
+        return found
 
     def _is_plain(self, source: FileSource) -> bool:
         length = self.headers.get("Content-Length")
@@ -154,34 +178,36 @@ class Prepared:
             and (length is None or length == str(source.facts.size))
         )
 
-    def _plan(self, request: Any, source: FileSource) -> _Answer:
+    def _plan(self, request: Any, found: Selected) -> _Answer:
         """The plan, its header fields as Django keeps them, and a memo for servers.
 
         One without conditions is made once a file.
         """
+        source, coding, _ = found
         settings, headers = self._settings, tuple(self.headers._store.values())
         conditions, key = _conditions(request), None
         if not conditions and is_settled(source.facts.mtime_ns):
-            key = (request.method, headers, settings.etag, settings.max_parts)
+            made_by = (request.method, settings.etag, settings.max_parts)
+            key = (headers, *made_by, *found[1:])
             known: _Answer | None = source.memo.get(key)
             if known is not None:
                 return known
-        what = represent(source, headers, settings)
+        what = represent(source, found.fields(headers), settings, coding=coding)
         made = plan(request.method, conditions, what, max_parts=settings.max_parts)
         answer: _Answer = made, ResponseHeaders(dict(made.headers))._store, {}
         if key is not None:
             source.remember(key, answer)
         return answer
 
-    def _install(self, made: Plan, environ: Any) -> None:
-        """Have the body be that of the plan."""
+    def _install(self, made: Plan, environ: Any, *, is_file: bool) -> None:
+        """Have the body be that of the plan; `is_file` if its bytes are the file's."""
         is_hooked = environ is not None and EXCHANGE in environ
         if not made.segments:
             self.streaming_content = ()
             # On an event loop that may wait for a server; Django closes in a thread.
             if environ is not None and self._held is not None:
                 self._held.release()
-        elif environ is not None and not is_hooked and made.status == 200:
+        elif is_file and environ is not None and not is_hooked and made.status == 200:
             self._leave_to_server()
         else:
             body = PlannedBody(
@@ -253,21 +279,63 @@ class Prepared:
 class FileResponse(Prepared, django.http.FileResponse):
     """Django's FileResponse: its arguments, its attributes, another way to send.
 
-    Raises ValueError for a file that is closed, or opened in text mode.
+    Instead of a file it takes a `MemoryFile`, which stays the caller's. With `snapshot`
+    it sends a private copy of the file as it is now, whatever happens to it later;
+    where there is no room for one, the answer is 503.
+
+    Raises ValueError for a file that is closed, or opened in text mode, and for a
+    snapshot of what is no file of the operating system.
     """
 
     as_attachment: bool
     filename: str
     _no_explicit_content_type: bool
+    _snapshot = False
+
+    def __init__(
+        self,
+        *args: Any,
+        as_attachment: bool = False,
+        filename: str = "",
+        snapshot: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self._snapshot = snapshot
+        super().__init__(
+            *args, as_attachment=as_attachment, filename=filename, **kwargs
+        )
 
     def _set_streaming_content(self, value: Any) -> None:
         self._source = None
         value = stored(value, self._settings) or value
+        if isinstance(value, MemoryFile):
+            value = KeptFile.of(value)
+        elif self._snapshot and hasattr(value, "read"):
+            value = self._copy(value)
         if hasattr(value, "read"):
             self.take_up(value)
             if self._source is None:
                 require_binary(value)
         super()._set_streaming_content(value)
+
+    def _copy(self, file: Any) -> Any:
+        """A private copy of the file as it is now; nothing, and 503, without room."""
+        source = source_of(file, self._settings)
+        if source is None:
+            raise ValueError(f"there can be no snapshot of {file!r}")
+        try:
+            with source:
+                copy = KeptFile(snapshot_of(source, self._settings))
+        except SourceError as exc:
+            if exc.status != 503:
+                raise
+            logger.warning("answering 503: %s", exc)
+            self.status_code, self.headers["Retry-After"] = 503, "1"
+            return ()
+        finally:
+            file.close()
+        copy.name = getattr(file, "name", "")
+        return copy
 
     def set_headers(self, filelike: Any) -> None:
         """Set Content-Length, Content-Type and Content-Disposition, as Django does.
@@ -279,11 +347,20 @@ class FileResponse(Prepared, django.http.FileResponse):
         if self._source is not None:
             guess = self._no_explicit_content_type
             self.headers._store.update(_fields(name, self.as_attachment, guess))
+            if isinstance(filelike, KeptFile) and filelike.memory is not None:
+                self._describe(filelike.memory)
             self.headers["Content-Length"] = str(self._source.facts.size)
             return
         given, self.filename = self.filename, _plain(name)
         super().set_headers(filelike)
         self.filename = given
+
+    def _describe(self, memory: MemoryFile) -> None:
+        """What a memory file says of its bytes."""
+        if self._no_explicit_content_type:
+            self.headers["Content-Type"] = memory.media_type
+        if memory.coding:
+            self.headers["Content-Encoding"] = memory.coding
 
 
 def _plain(name: str) -> str:

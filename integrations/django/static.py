@@ -21,6 +21,7 @@ from django.utils._os import safe_join
 from django.utils.translation import gettext
 from django.views.static import directory_index
 
+from zc_response.derived import best_beside
 from zc_response.errors import FileForbiddenError, NotRegularFileError, SourceError
 from zc_response.integrations.django.asgi import ZeroCopy
 from zc_response.integrations.django.files import KeptFile
@@ -54,10 +55,14 @@ def serve(
     path = posixpath.normpath(path).lstrip("/")
     full_path = safe_join(document_root, path)
     root = "" if follow_symlink else os.path.abspath(document_root)
+    policy = FileResponse.policy or default_policy()
+    accepted = None
+    if policy.precompressed != "never":
+        accepted = request.META.get("HTTP_ACCEPT_ENCODING", "")
+    files = open_files(policy)
     try:
-        source = open_files(FileResponse.policy or default_policy()).open(
-            full_path, root
-        )
+        source = files.open(full_path, root)
+        found = best_beside(files.open, root, source, accepted)
     except NotRegularFileError as exc:
         if not os.path.isdir(full_path):
             raise Http404(_MISSING % {"path": full_path}) from exc
@@ -66,10 +71,12 @@ def serve(
         raise Http404(gettext("Directory indexes are not allowed here.")) from exc
     except SourceError as exc:
         return _refuse(exc, full_path)
+    assert found is not None  # `open` waits as long as it takes
     content_type, encoding = guess_type(full_path)
     response = FileResponse(
-        KeptFile(source), content_type=content_type or "application/octet-stream"
+        KeptFile(found.source), content_type=content_type or "application/octet-stream"
     )
+    response._found = found[1:]
     if encoding:
         response.headers["Content-Encoding"] = encoding
     response.answer(request)

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from tests.asgi.apps import body, calling, start
 from tests.asgi.conftest import CONTENT, Serve
 from tests.live import HOOKED, STACKS, serve
-from zc_response import Report
+from zc_response import MemoryFile, Policy, Report
 from zc_response.asgi import Message, Receive, Scope, Send, ZeroCopyMiddleware
 from zc_response.integrations import uvicorn as integration
 from zc_response.integrations.starlette import FileResponse
@@ -184,7 +184,12 @@ def test_websockets_and_lifespan_pass_untouched() -> None:
 # Servers with zero copy of their own -----------------------------------------------
 
 
-def native(offers: list[str], file: Path, asked: dict[str, str]) -> list[Message]:
+def native(
+    offers: list[str],
+    file: Path | MemoryFile,
+    asked: dict[str, str],
+    kind: type[FileResponse] = FileResponse,
+) -> list[Message]:
     """What our response sends to a server that offers these extensions."""
     import anyio
 
@@ -206,7 +211,7 @@ def native(offers: list[str], file: Path, asked: dict[str, str]) -> list[Message
             message = {**message, "file": "open"}
         sent.append(message)
 
-    anyio.run(FileResponse(file), scope, receive, send)
+    anyio.run(kind(file), scope, receive, send)
     return sent[1:]
 
 
@@ -233,6 +238,30 @@ def test_a_server_with_zerocopysend_gets_each_slice(file: Path) -> None:
         "count": 100_000,
         "more_body": False,
     }
+
+
+class Strict(FileResponse):
+    policy = Policy(integrity="strict")
+
+
+@pytest.mark.parametrize("offers", [["pathsend"], ["pathsend", "zerocopysend"]])
+def test_under_strict_no_server_sends_a_file_by_itself(
+    file: Path, offers: list[str]
+) -> None:
+    """Nobody could keep it honest there."""
+    messages = native(offers, file, {}, Strict)
+
+    assert {message["type"] for message in messages} == {"http.response.body"}
+    assert b"".join(message["body"] for message in messages) == CONTENT
+
+
+def test_but_one_that_nobody_can_change(reports: list[Report]) -> None:
+    with MemoryFile(CONTENT) as memory:
+        (message,) = native(["pathsend", "zerocopysend"], memory, {}, Strict)
+
+    assert message["type"] == "http.response.zerocopysend"
+    assert (message["offset"], message["count"]) == (0, len(CONTENT))
+    assert [report.guard for report in reports] == ["sealed"]
 
 
 def test_a_server_with_zerocopysend_gets_a_multipart_in_turns(file: Path) -> None:

@@ -8,28 +8,24 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from tests.derived.test_variants import DECOMPRESS, NOISE, TEXT
 from tests.live import HOOKED, Answer, Client, eventually, serve
+from tests.sites import SITES, Site, Visitors
 from zc_response import MemoryFile, Policy, Report
 from zc_response.derived import CODINGS, kept_variants
-from zc_response.integrations.starlette import FileResponse, StaticFiles
+from zc_response.integrations.starlette import FileResponse
 from zc_response.sources import FileSource
 from zc_response.threads import close_all
 
 POLICY = Policy(compress_bytes=8 << 20, small_bytes=4096)
 GZIP = {"accept-encoding": "gzip"}
-
-
-class Compressed(FileResponse):
-    policy = POLICY
 
 
 @pytest.fixture
@@ -41,30 +37,15 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def client(root: Path) -> Iterator[Client]:
-    """Of a server that has views at /NAME, and the same as static files."""
-
-    class Static(StaticFiles):
-        policy = POLICY
-
-    memory = MemoryFile(TEXT, "text/plain")
-
-    async def view(request: Request) -> Response:
-        options: dict[str, Any] = dict(request.query_params)
-        status = int(options.pop("status", 200))
-        if request.path_params["name"] == "memory":
-            return Compressed(memory, status)
-        return Compressed(root / request.path_params["name"], status, options)
-
-    routes = [Mount("/static", Static(directory=root)), Route("/{name}", view)]
-    app = Starlette(routes=routes)
-    with memory, serve(app, http=HOOKED["httptools"]) as server:
-        with server.client() as client:
-            yield client
+@pytest.fixture(params=SITES)
+def client(request: pytest.FixtureRequest, root: Path) -> Iterator[Visitors]:
+    """Of a site that compresses, made with each of the frameworks."""
+    site = SITES[request.param]
+    with MemoryFile(TEXT, "text/plain") as memory, site(root, memory, POLICY) as port:
+        yield Visitors(port)
 
 
-def made(client: Client, target: str, coding: str) -> Answer:
+def made(client: Visitors, target: str, coding: str) -> Answer:
     """The answer as it is once there is a variant."""
     found: list[Answer] = []
 
@@ -78,7 +59,7 @@ def made(client: Client, target: str, coding: str) -> Answer:
 
 @pytest.mark.parametrize("target", ["/page.html", "/static/page.html", "/memory"])
 def test_the_first_gets_the_file_as_it_is_and_others_the_variant(
-    client: Client, reports: list[Report], target: str
+    client: Visitors, reports: list[Report], target: str
 ) -> None:
     first = client.get(target, GZIP)
     later = made(client, target, "gzip")
@@ -97,7 +78,7 @@ def test_the_first_gets_the_file_as_it_is_and_others_the_variant(
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_each_coding_is_what_it_says(client: Client, coding: str) -> None:
+def test_each_coding_is_what_it_says(client: Visitors, coding: str) -> None:
     answer = made(client, "/page.html", coding)
 
     assert answer.headers["content-encoding"] == coding
@@ -105,13 +86,13 @@ def test_each_coding_is_what_it_says(client: Client, coding: str) -> None:
     assert answer.headers["etag"].endswith(f':{coding}"')
 
 
-def test_the_best_of_those_that_the_client_takes_is_made(client: Client) -> None:
+def test_the_best_of_those_that_the_client_takes_is_made(client: Visitors) -> None:
     answer = made(client, "/page.html", "gzip, deflate, br, zstd")
 
     assert answer.headers["content-encoding"] == "zstd"
 
 
-def test_a_range_is_of_the_compressed_representation(client: Client) -> None:
+def test_a_range_is_of_the_compressed_representation(client: Visitors) -> None:
     whole = made(client, "/page.html", "gzip")
 
     part = client.get("/page.html", {**GZIP, "range": "bytes=10-99"})
@@ -123,7 +104,7 @@ def test_a_range_is_of_the_compressed_representation(client: Client) -> None:
 
 
 def test_a_download_begun_as_it_is_is_not_gone_on_with_compressed(
-    client: Client,
+    client: Visitors,
 ) -> None:
     first = client.get("/page.html", GZIP)
     made(client, "/page.html", "gzip")
@@ -135,7 +116,7 @@ def test_a_download_begun_as_it_is_is_not_gone_on_with_compressed(
     assert gzip.decompress(answer.body) == TEXT
 
 
-def test_each_representation_is_known_by_its_own_tag(client: Client) -> None:
+def test_each_representation_is_known_by_its_own_tag(client: Visitors) -> None:
     tag = made(client, "/page.html", "gzip").headers["etag"]
 
     known = client.get("/page.html", {**GZIP, "if-none-match": tag})
@@ -146,7 +127,7 @@ def test_each_representation_is_known_by_its_own_tag(client: Client) -> None:
     assert (plain.status, plain.body) == (200, TEXT)
 
 
-def test_head_says_what_get_would(client: Client) -> None:
+def test_head_says_what_get_would(client: Visitors) -> None:
     get = made(client, "/page.html", "gzip")
     head = client.head("/page.html", GZIP)
 
@@ -154,7 +135,7 @@ def test_head_says_what_get_would(client: Client) -> None:
     assert [head.headers[n] for n in names] == [get.headers[n] for n in names]
 
 
-def test_who_takes_no_coding_gets_the_file_as_it_is(client: Client) -> None:
+def test_who_takes_no_coding_gets_the_file_as_it_is(client: Visitors) -> None:
     made(client, "/page.html", "gzip")
     for headers in ({}, {"accept-encoding": "identity"}):
         answer = client.get("/page.html", headers)
@@ -163,7 +144,7 @@ def test_who_takes_no_coding_gets_the_file_as_it_is(client: Client) -> None:
 
 
 def test_a_file_that_is_rewritten_is_compressed_anew(
-    client: Client, root: Path
+    client: Visitors, root: Path
 ) -> None:
     made(client, "/page.html", "gzip")
     (root / "page.html").write_bytes(TEXT[::-1])
@@ -186,7 +167,7 @@ NEVER = {
 
 
 @pytest.mark.parametrize("target", NEVER)
-def test_what_is_not_worth_it_is_left_alone(client: Client, target: str) -> None:
+def test_what_is_not_worth_it_is_left_alone(client: Visitors, target: str) -> None:
     made(client, "/page.html", "gzip")
     before = len(kept_variants(POLICY))
     for _ in range(3):
@@ -197,14 +178,14 @@ def test_what_is_not_worth_it_is_left_alone(client: Client, target: str) -> None
     assert len(kept_variants(POLICY)) == before
 
 
-def test_what_does_not_shrink_is_sent_as_it_is(client: Client) -> None:
+def test_what_does_not_shrink_is_sent_as_it_is(client: Visitors) -> None:
     client.get("/noise.txt", GZIP)
     eventually(lambda: len(kept_variants(POLICY)), "the trial")
 
     assert client.get("/noise.txt", GZIP).body == NOISE
 
 
-def test_files_beside_the_file_win(client: Client, root: Path) -> None:
+def test_files_beside_the_file_win(client: Visitors, root: Path) -> None:
     """Also if they have hardly been compressed."""
     made(client, "/static/page.html", "gzip")
     beside = gzip.compress(TEXT[::-1], compresslevel=0)
@@ -218,27 +199,21 @@ def test_files_beside_the_file_win(client: Client, root: Path) -> None:
     assert len(kept_variants(POLICY)) == kept
 
 
-def test_a_snapshot_is_not_compressed(root: Path) -> None:
+def test_a_snapshot_is_not_compressed(client: Visitors) -> None:
     """It is made for one response."""
-
-    async def view(_request: Request) -> Response:
-        return Compressed(root / "page.html", snapshot=True)
-
-    app = Starlette(routes=[Route("/", view)])
-    with serve(app, http=HOOKED["httptools"]) as server, server.client() as client:
-        for _ in range(3):
-            answer = client.get("/", GZIP)
-            assert answer.body == TEXT
-            assert "vary" not in answer.headers
+    for _ in range(3):
+        answer = client.get("/snapshot", GZIP)
+        assert answer.body == TEXT
+        assert "vary" not in answer.headers
     close_all()
     assert len(kept_variants(POLICY)) == 0
 
 
-def test_nothing_is_compressed_unless_somebody_wants_it(root: Path) -> None:
-    app = Starlette(routes=[Mount("/", StaticFiles(directory=root))])
-    with serve(app, http=HOOKED["httptools"]) as server, server.client() as client:
-        for _ in range(3):
-            answer = client.get("/page.html", GZIP)
+@pytest.mark.parametrize("site", SITES.values(), ids=SITES)
+def test_nothing_is_compressed_unless_somebody_wants_it(root: Path, site: Site) -> None:
+    with MemoryFile(TEXT) as memory, site(root, memory, Policy()) as port:
+        for target in 3 * ["/page.html", "/static/page.html"]:
+            answer = Visitors(port).get(target, GZIP)
             assert "content-encoding" not in answer.headers
     assert len(kept_variants(Policy())) == 0
 
@@ -287,7 +262,7 @@ def test_many_at_once_get_the_right_bytes(root: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_child_finds_what_was_made_and_can_make_more(
-    client: Client, root: Path
+    client: Visitors, root: Path
 ) -> None:
     made(client, "/page.html", "gzip")
     cache = kept_variants(POLICY)
@@ -298,10 +273,10 @@ def test_a_child_finds_what_was_made_and_can_make_more(
         status = 1
         try:
             with FileSource.open(root / "page.html") as source:
-                shared = cache.get(source, "gzip", "text/html", POLICY)
-                cache.get(source, "br", "text/html", POLICY)
+                shared = cache.get(source, "gzip", POLICY)
+                cache.get(source, "br", POLICY)
                 close_all()
-                own = cache.get(source, "br", "text/html", POLICY)
+                own = cache.get(source, "br", POLICY)
                 status = 0 if shared and own else 2
         finally:
             os._exit(status)

@@ -52,9 +52,9 @@ def made(
     cache: Variants, source: FileSource, coding: str = "gzip", policy: Policy = POLICY
 ) -> FileSource | None:
     """The variant, when all that is under way has been made."""
-    found = cache.get(source, coding, "text/html", policy)
+    found = cache.get(source, coding, policy)
     close_all()
-    return found or cache.get(source, coding, "text/html", policy)
+    return found or cache.get(source, coding, policy)
 
 
 def content(source: FileSource) -> bytes:
@@ -85,7 +85,7 @@ def test_a_variant_is_the_file_compressed(
 def test_whoever_asks_first_does_not_wait_for_it(
     cache: Variants, source: FileSource
 ) -> None:
-    assert cache.get(source, "gzip", "text/html", POLICY) is None
+    assert cache.get(source, "gzip", POLICY) is None
 
 
 def test_each_coding_has_a_strong_tag_of_its_own(
@@ -142,10 +142,10 @@ def test_however_many_ask_meanwhile_it_is_made_once(
     cache: Variants, source: FileSource, slow: Slow
 ) -> None:
     for _ in range(20):
-        assert cache.get(source, "gzip", "text/html", POLICY) is None
+        assert cache.get(source, "gzip", POLICY) is None
     eventually(lambda: slow.made)
     for _ in range(20):
-        assert cache.get(source, "gzip", "text/html", POLICY) is None
+        assert cache.get(source, "gzip", POLICY) is None
     slow.may_go_on.set()
 
     variant = made(cache, source)
@@ -160,7 +160,7 @@ def test_one_filesystem_keeps_one_thread_busy_at_most(
     for number in range(5):
         (tmp_path / str(number)).write_bytes(TEXT)
         with FileSource.open(tmp_path / str(number)) as source:
-            cache.get(source, "gzip", "text/html", POLICY)
+            cache.get(source, "gzip", POLICY)
     eventually(lambda: slow.made)
     busy = [each for each in threading.enumerate() if "compress" in each.name]
 
@@ -172,7 +172,7 @@ def test_a_child_makes_what_the_parent_was_about_to_make(
     source: FileSource, slow: Slow
 ) -> None:
     cache = kept_variants(POLICY)
-    cache.get(source, "gzip", "text/html", POLICY)
+    cache.get(source, "gzip", POLICY)
     eventually(lambda: slow.made)
 
     with cache._lock:
@@ -197,7 +197,7 @@ def test_those_that_wait_are_bounded(
     for number in range(variants._MOST_WAITING + 10):
         (tmp_path / str(number)).write_bytes(TEXT[:5000])
         with FileSource.open(tmp_path / str(number)) as source:
-            cache.get(source, "gzip", "text/html", POLICY)
+            cache.get(source, "gzip", POLICY)
 
     more = len(os.listdir("/proc/self/fd")) - before
     assert more == variants._MOST_WAITING
@@ -239,21 +239,21 @@ def test_a_file_that_changes_meanwhile_gets_none(
 ) -> None:
     """Rather than one of a mixture, which would be kept."""
     policy = Policy(compress_bytes=1 << 20, integrity=integrity)
-    cache.get(source, "gzip", "text/html", policy)
+    cache.get(source, "gzip", policy)
     eventually(lambda: slow.made)
     Path(source.path).write_bytes(later)
     slow.may_go_on.set()
     close_all()
 
     assert len(cache) == 0
-    assert cache.get(source, "gzip", "text/html", policy) is None
+    assert cache.get(source, "gzip", policy) is None
 
 
 def test_a_file_that_changes_and_has_its_mtime_set_back_gets_none(
     cache: Variants, source: FileSource, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "join", lambda *_args: "refused")
-    cache.get(source, "gzip", "text/html", POLICY)
+    cache.get(source, "gzip", POLICY)
     eventually(lambda: slow.made)
     Path(source.path).write_bytes(TEXT[::-1])
     os.utime(source.path, ns=(0, source.facts.mtime_ns))
@@ -280,14 +280,14 @@ def test_the_oldest_goes_when_there_is_no_room(
         variant = made(cache, each)
         assert variant is not None
         variant.release()
-    again = cache.get(sources[0], "gzip", "text/html", POLICY)  # now the latest
+    again = cache.get(sources[0], "gzip", POLICY)  # now the latest
     assert again is not None
     fifth = made(cache, sources[4])
     assert fifth is not None
 
     assert len(cache) == 4
     assert cache.total <= size * 4 + size // 2
-    assert cache.get(sources[1], "gzip", "text/html", POLICY) is None  # it is gone
+    assert cache.get(sources[1], "gzip", POLICY) is None  # it is gone
     for each in (again, fifth, *sources):
         each.release()
     close_all()

@@ -19,7 +19,7 @@ from django.test import AsyncClient, RequestFactory, SimpleTestCase
 
 from tests.django.conftest import CONTENT, DATE, Get
 from tests.range_cases import Answer, parts
-from zc_response import Policy
+from zc_response import MemoryFile, Policy
 from zc_response.integrations.django import FileResponse
 
 OURS_ALONE = {"ETag", "Last-Modified", "Accept-Ranges"}
@@ -42,8 +42,16 @@ def get(response: Any, **headers: str) -> Any:
 
 
 def test_the_signature_is_djangos() -> None:
-    theirs = inspect.signature(django.http.FileResponse.__init__)
-    assert inspect.signature(FileResponse.__init__) == theirs
+    """What we have beside theirs comes by keyword only."""
+
+    def described(function: Any) -> list[tuple[Any, ...]]:
+        found = inspect.signature(function).parameters.values()
+        return [(p.name, p.kind, p.default) for p in found if p.name != "snapshot"]
+
+    stock, ours = django.http.FileResponse.__init__, FileResponse.__init__
+    assert described(ours) == described(stock)
+    snapshot = inspect.signature(ours).parameters["snapshot"]
+    assert snapshot.kind is inspect.Parameter.KEYWORD_ONLY
     assert issubclass(FileResponse, django.http.FileResponse)
 
 
@@ -349,3 +357,73 @@ def test_under_asgi_it_is_read_piece_by_piece(file: Path) -> None:
         response.block_size = 65536
         assert asyncio.run(read(response)) == [65536] * 16
         response.close()
+
+
+# What is not the file itself ----------------------------------------------------------
+
+
+def test_a_memory_file_is_sent_and_stays_the_callers() -> None:
+    with MemoryFile(CONTENT, name="report.pdf", coding="br") as memory:
+        for _ in range(2):
+            whole = get(FileResponse(memory))
+            assert whole.getvalue() == CONTENT
+            assert whole["Content-Type"] == "application/pdf"
+            assert whole["Content-Encoding"] == "br"
+            assert whole["Content-Disposition"] == 'inline; filename="report.pdf"'
+            whole.close()
+        part = get(FileResponse(memory), range="bytes=7-9")
+        assert (part.status_code, part.getvalue()) == (206, CONTENT[7:10])
+        part.close()
+        known = get(FileResponse(memory), if_none_match=memory.etag)
+        assert known.status_code == 304
+        known.close()
+        assert not memory.closed
+
+
+def test_what_the_view_says_of_a_memory_file_counts() -> None:
+    with MemoryFile(CONTENT, "text/plain") as memory:
+        answer = get(FileResponse(memory, content_type="x/y", filename="a.bin"))
+        assert answer["Content-Type"] == "x/y"
+        assert answer["Content-Disposition"] == 'inline; filename="a.bin"'
+        answer.close()
+
+
+def overwrite(file: Path) -> None:
+    with file.open("r+b") as writer:
+        writer.write(CONTENT[::-1])
+
+
+def test_a_snapshot_is_the_file_as_it_was(file: Path) -> None:
+    """Its name and its validators are the file's, which need not stay open."""
+    plain = get(FileResponse(file.open("rb")))
+    opened = file.open("rb")
+    answer = get(FileResponse(opened, snapshot=True))
+    overwrite(file)
+
+    assert opened.closed
+    assert answer.getvalue() == CONTENT
+    names = ("ETag", "Last-Modified", "Content-Disposition", "Content-Type")
+    assert [answer[name] for name in names] == [plain[name] for name in names]
+    answer.close()
+    plain.close()
+
+
+class WithoutRoom(FileResponse):
+    policy = Policy(snapshot_bytes=10)
+
+
+def test_where_there_is_no_room_for_it_the_answer_is_503(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = file.open("rb")
+    answer = get(WithoutRoom(opened, snapshot=True))
+
+    assert opened.closed
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+    assert answer.getvalue() == b""
+    assert "no room" in caplog.text
+
+
+def test_there_is_no_snapshot_of_what_is_no_file() -> None:
+    with pytest.raises(ValueError, match="no snapshot"):
+        FileResponse(io.BytesIO(CONTENT), snapshot=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from django.test import AsyncClient, RequestFactory, override_settings
 
 from tests.django.conftest import CONTENT, Get
 from tests.django.project import OURS
+from zc_response import Policy
 from zc_response.integrations.django import FileResponse, ZeroCopyMiddleware
+from zc_response.threads import close_all
 
 
 def ask(view: Any, **headers: str) -> Any:
@@ -43,6 +46,29 @@ def test_a_stock_response_becomes_one_of_ours(file: Path) -> None:
     assert ask(lambda _: response) is response
     assert type(response) is FileResponse
     response.close()
+
+
+def test_a_stock_response_is_compressed_if_that_is_wanted(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = b"a page\n" * 1000
+    (root / "page.html").write_bytes(page)
+    monkeypatch.setattr(FileResponse, "policy", Policy(compress_bytes=1 << 20))
+
+    def get() -> Any:
+        view = (root / "page.html").open("rb")
+        answer = ask(lambda _: django.http.FileResponse(view), accept_encoding="gzip")
+        answer.body = answer.getvalue()
+        answer.close()
+        return answer
+
+    first = get()
+    close_all()  # what is under way has been made
+    second = get()
+
+    assert (first.body, first["Vary"]) == (page, "Accept-Encoding")
+    assert second["Content-Encoding"] == "gzip"
+    assert gzip.decompress(second.body) == page
 
 
 def test_a_subclass_remains_what_it_was(file: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -252,4 +253,49 @@ def test_a_copy_that_failed_takes_no_room(
         assert in_memory(source, len(CONTENT)) is None
     made = in_memory(source, len(CONTENT))
     assert made is not None
+    made.source.release()
+
+
+def has_room_in_a_child(source: FileSource) -> bool:
+    """True if a process that is forked now can copy the file, in as much room."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)  # one that hangs is ended, and has failed
+        try:
+            os._exit(0 if in_memory(source, len(CONTENT)) is not None else 1)
+        finally:
+            os._exit(2)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_has_room_though_its_parent_was_just_making_a_copy(
+    source: FileSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who made that one is not there any more to end it."""
+    found: list[bool] = []
+    append = copies.append
+
+    def forking(*arguments: int) -> int:
+        monkeypatch.setattr(copies, "append", append)
+        found.append(has_room_in_a_child(source))
+        return append(*arguments)
+
+    monkeypatch.setattr(copies, "append", forking)
+    made = in_memory(source, len(CONTENT))
+
+    assert made is not None
+    made.source.release()
+    assert found == [True]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_has_room_though_its_parents_copies_are_in_use(
+    source: FileSource,
+) -> None:
+    """They are the parent's memory. Nor does it wait for who counts them there."""
+    made = in_memory(source, len(CONTENT))
+    assert made is not None
+    with snapshots._Reservation._lock:
+        assert has_room_in_a_child(source)
     made.source.release()

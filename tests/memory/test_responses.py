@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -19,8 +20,9 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 
 from tests.asgi.conftest import BOTH
-from tests.live import HOOKED, Server, serve
+from tests.live import HOOKED, Server, eventually, serve
 from tests.memory.conftest import CONTENT
+from tests.sites import SITES, Site, Visitors
 from zc_response import MemoryFile, Policy, Report
 from zc_response.integrations.flask import ZeroCopy, send_file
 from zc_response.integrations.starlette import FileResponse
@@ -221,7 +223,26 @@ def test_a_websocket_may_be_denied_with_it() -> None:
     assert (denial.value.status_code, denial.value.content) == (403, b"no")
 
 
-# Flask ------------------------------------------------------------------------------
+# Other frameworks -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("site", SITES.values(), ids=SITES)
+@pytest.mark.parametrize("integrity", ["safe", "strict"])
+def test_with_each_framework_it_leaves_by_sendfile(
+    tmp_path: Path, reports: list[Report], site: Site, integrity: str
+) -> None:
+    with MemoryFile(CONTENT, "x/y") as file:
+        with site(tmp_path, file, Policy(integrity=integrity)) as port:
+            answer = Visitors(port).get("/memory", {"range": "bytes=100-1000099"})
+            eventually(lambda: reports, "the report")
+
+    assert (answer.status, answer.body) == (206, CONTENT[100:1_000_100])
+    assert (answer.headers["content-type"], answer.headers["etag"]) == (
+        "x/y",
+        file.etag,
+    )
+    (report,) = reports
+    assert (report.strategy, report.guard) == ("sendfile", "sealed")
 
 
 def flask_app(file: MemoryFile, **options: Any) -> Flask:

@@ -10,6 +10,7 @@ from zc_response.planning import (
     SUFFIXES,
     Headers,
     choose_coding,
+    encoded,
     is_compressible,
     is_worth_compressing,
     vary_on_encoding,
@@ -133,6 +134,40 @@ def test_the_choice_is_one_of_the_heaviest(weights: dict[str, int]) -> None:
 def test_vary_names_the_field_once(vary: str | None, wanted: str) -> None:
     """A star says it all already (section 12.5.5)."""
     assert vary_on_encoding(vary) == wanted
+
+
+@pytest.mark.parametrize(
+    ("tag", "gzip"),
+    [
+        ('"mine"', '"mine:gzip"'),
+        ('""', '":gzip"'),
+        ('W/"mine"', 'W/"mine"'),  # which a weak one may (section 8.8.1)
+        ("mine", "mine"),  # no entity-tag: it equals none
+    ],
+)
+def test_a_strong_tag_of_the_views_is_not_that_of_another_coding(
+    tag: str, gzip: str
+) -> None:
+    """Section 8.8.3.3."""
+    assert encoded((("ETag", tag),), "", vary=True)[0] == ("ETag", tag)
+    assert encoded((("ETag", tag),), "gzip", vary=True)[0] == ("ETag", gzip)
+
+
+def test_the_only_representation_there_is_keeps_its_tag() -> None:
+    """Whatever its coding: the tag was given to these bytes."""
+    fields = encoded((("ETag", '"mine"'),), "gzip", vary=False)
+    assert fields == (("ETag", '"mine"'), ("Content-Encoding", "gzip"))
+
+
+def test_a_coding_leaves_the_other_fields_where_they_were() -> None:
+    """Also one that is repeated, which is a list."""
+    fields = (("vary", "Cookie"), ("X-Own", "1"), ("Vary", "Origin"))
+
+    assert encoded(fields, "br", vary=True) == (
+        ("Vary", "Cookie, Origin, Accept-Encoding"),
+        ("X-Own", "1"),
+        ("Content-Encoding", "br"),
+    )
 
 
 HTML = ("Content-Type", "text/html; charset=utf-8")

@@ -246,6 +246,24 @@ def test_a_variant_beside_the_file_is_sent_to_who_accepts_it(
     assert "content-encoding" not in plain.headers
 
 
+def test_a_tag_of_the_views_own_is_another_for_the_variant(
+    client: Make, file: Path
+) -> None:
+    """And it is known by that one."""
+    file.with_name("file.txt.gz").write_bytes(gzip.compress(CONTENT))
+    test_client = client(file, kind=Encoded, headers={"etag": '"mine"'})
+    gzipped = {"accept-encoding": "gzip"}
+
+    plain = test_client.get("/", headers={"accept-encoding": "identity"})
+    encoded = test_client.get("/", headers=gzipped)
+    known = test_client.get("/", headers={**gzipped, "if-none-match": '"mine:gzip"'})
+    other = test_client.get("/", headers={**gzipped, "if-none-match": '"mine"'})
+
+    assert plain.headers["etag"] == '"mine"'
+    assert encoded.headers["etag"] == known.headers["etag"] == '"mine:gzip"'
+    assert (known.status_code, other.status_code) == (304, 200)
+
+
 @pytest.mark.parametrize(
     ("accepted", "suffix"),
     [("gzip, br, zstd", ".zst"), ("gzip, br", ".br"), ("gzip, br;q=0.5", ".gz")],

@@ -86,6 +86,17 @@ def no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "take", take)
 
 
+def test_closing_a_transfer_twice_leaves_its_account_alone(
+    line: Line, source: FileSource
+) -> None:
+    job = transfer_of(source, line[0], integrity="safe")
+    job.close()
+    guard = job.tally.guard
+    job.close()
+
+    assert guard == job.tally.guard == "lease"
+
+
 def test_a_file_that_is_truncated_while_it_is_sent_arrives_whole(
     run: Run, line: Line, source: FileSource
 ) -> None:

@@ -6,7 +6,7 @@ import gzip
 import io
 import os
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,29 @@ def test_after_its_first_chunk_it_is_taken_from_the_beginning_of_that(
     assert first.body is wrapper
     assert taken(wrapper, 500) == [(10, 500)]
     wrapper.close()
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        bytes,
+        bytes.strip,
+        lambda chunk: chunk[:],
+        lambda chunk: chunk + b"",
+        lambda chunk: b"".join([chunk]),
+        lambda chunk: chunk.replace(b"nowhere in there", b""),
+        lambda chunk: chunk.ljust(10),
+    ],
+)
+def test_whoever_works_on_the_first_chunk_has_another(
+    file: io.BufferedReader, operation: Callable[[bytes], bytes]
+) -> None:
+    """Though it found nothing to change in that one: in the next it may."""
+    wrapper = FileWrapper(file, 100)
+    chunk = operation(next(wrapper))
+
+    assert chunk == CONTENT[:100]
+    assert type(chunk) is bytes
 
 
 def test_after_its_second_chunk_it_is_not_taken(file: io.BufferedReader) -> None:

@@ -27,7 +27,7 @@ from zc_response.guards import COUNT, LEASE, STAT
 from zc_response.planning import Plan, Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally, is_wanted
-from zc_response.sources import FileSource, Stream
+from zc_response.sources import FileSource, Fixed, Stream
 from zc_response.transmit import Body, Strategy, gather, gather_at_once, source_of
 
 _CONDITIONS: Final = frozenset(
@@ -238,10 +238,15 @@ _GUARDS: Final = {"fast": COUNT, "safe": STAT, "strict": LEASE}
 
 
 def _guard(segments: Sequence[Segment], policy: Policy) -> str:
-    fixed = next(
+    fixed = _fixed(segments)
+    return fixed.guard if fixed is not None else _GUARDS[policy.integrity]
+
+
+def _fixed(segments: Sequence[Segment]) -> Fixed | None:
+    """What keeps the file of a plan from being changed: its slices are of one."""
+    return next(
         source_of(piece).fixed for piece in segments if isinstance(piece, Slice)
     )
-    return fixed.guard if fixed is not None else _GUARDS[policy.integrity]
 
 
 def _is_hooked(offers: MutableMapping[str, Any]) -> bool:
@@ -251,13 +256,15 @@ def _is_hooked(offers: MutableMapping[str, Any]) -> bool:
 async def _respond_natively(
     send: Send, answer: Answer, messages: list[Message], path: str
 ) -> None:
+    fixed = _fixed(answer.plan.segments)
     with Tally(
         path=path,
         status=answer.plan.status,
         promised=answer.length,
         strategy=messages[0]["type"],
         reason="the server's own",
-        guard=COUNT,
+        guard=fixed.guard if fixed is not None else COUNT,
+        guard_reason=fixed.reason if fixed is not None else "",
     ) as tally:
         await send(_start(answer))
         for message in messages:
@@ -309,9 +316,10 @@ def _native_messages(
 ) -> list[Message]:
     """The plan in the messages of a server with zero copy of its own, if it has any.
 
-    Nobody can keep a file honest there, so not for `strict`.
+    Nobody can keep a file honest there: for `strict` it has to be one that is fixed.
     """
-    if not policy.zero_copy or policy.integrity == "strict":
+    fixed = _fixed(plan.segments)
+    if not policy.zero_copy or (policy.integrity == "strict" and fixed is None):
         return []
     only = plan.segments[0]
     if ZEROCOPYSEND in offers:

@@ -58,9 +58,7 @@ class Variants:
         self._bytes = 0
         self._making: set[Key] = set()
 
-    def get(
-        self, source: FileSource, coding: str, media_type: str, policy: Policy
-    ) -> FileSource | None:
+    def get(self, source: FileSource, coding: str, policy: Policy) -> FileSource | None:
         """A share of the variant of an open file; it never waits.
 
         None if it is not there yet; then it will be made, unless that is known to be of
@@ -79,7 +77,7 @@ class Variants:
             if key in self._making or len(self._making) >= _MOST_WAITING:
                 return None
             self._making.add(key)
-        make = partial(self._make, key, source.retain(), coding, media_type, policy)
+        make = partial(self._make, key, source.retain(), coding, policy)
         try:
             lane(("compress", facts.device), width=1).submit(make)
         except RuntimeError:  # the system has no more threads
@@ -87,24 +85,12 @@ class Variants:
             source.release()
         return None
 
-    def _make(
-        self,
-        key: Key,
-        source: FileSource,
-        coding: str,
-        media_type: str,
-        policy: Policy,
-    ) -> None:
+    def _make(self, key: Key, source: FileSource, coding: str, policy: Policy) -> None:
         """Make a variant and keep it, in a thread."""
         try:
             with source:
-                made = _compressed(
-                    source,
-                    coding,
-                    media_type,
-                    policy,
-                    self._capacity // _SHARE_OF_BYTES,
-                )
+                most = self._capacity // _SHARE_OF_BYTES
+                made = _compressed(source, coding, policy, most)
         except FileChangedError:  # whoever asks for it as it is now has another key
             self._making.discard(key)
         except (ZCResponseError, OSError) as exc:
@@ -159,7 +145,7 @@ def _size(file: MemoryFile | None) -> int:
 
 
 def _compressed(
-    source: FileSource, coding: str, media_type: str, policy: Policy, most: int
+    source: FileSource, coding: str, policy: Policy, most: int
 ) -> MemoryFile | None:
     """The variant; None if it is of no use.
 
@@ -169,7 +155,6 @@ def _compressed(
     most = min(most, int(source.facts.size * _WORTH))
     known = source.validators or validators(source.facts, policy)
     draft = MemoryFile.open(
-        media_type,
         name=source.path + SUFFIXES[coding],
         last_modified=known.last_modified,
         coding=coding,

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, NamedTuple
 
 from zc_response.kernel import copies
+from zc_response.native import Lock, new_lock
 from zc_response.sources import SNAPSHOT, FileSource, Fixed
 
 Stretch = tuple[int, int]
@@ -95,7 +95,7 @@ class _Reservation:
     In its context the copy is made; it takes the room from then on until it is closed.
     """
 
-    _lock: ClassVar = threading.Lock()
+    _lock: ClassVar[Lock] = new_lock()
     _all: ClassVar[list[_Reservation]] = []
 
     def __init__(self, needs: Sequence[Stretch], most_bytes: int) -> None:
@@ -114,6 +114,12 @@ class _Reservation:
 
     def __exit__(self, *_exc: object) -> None:
         self._is_being_made = False
+
+    @classmethod
+    def forget_after_fork(cls) -> None:
+        """In a child: the copies are the parent's, and who made one is not there."""
+        cls._lock = new_lock()
+        cls._all = []
 
     @property
     def _is_in_use(self) -> bool:
@@ -184,3 +190,7 @@ def _merged(stretches: Iterable[Stretch]) -> list[Stretch]:
         else:
             merged.append((start, end))
     return merged
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Reservation.forget_after_fork)

@@ -33,6 +33,7 @@ from zc_response.planning.validators import (
 from zc_response.planning.variants import (
     SUFFIXES,
     choose_coding,
+    encoded,
     is_compressible,
     is_worth_compressing,
     vary_on_encoding,
@@ -59,6 +60,7 @@ __all__ = [
     # Variants
     "SUFFIXES",
     "choose_coding",
+    "encoded",
     "is_compressible",
     "is_worth_compressing",
     "vary_on_encoding",

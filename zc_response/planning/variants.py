@@ -66,6 +66,35 @@ def vary_on_encoding(vary: str | None) -> str:
     return f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"
 
 
+def encoded(headers: Headers, coding: str, *, vary: bool) -> Headers:
+    """Return a view's header fields of a 200, as they are with a content coding.
+
+    "" is identity. Where there are others to choose from (`vary`), an entity-tag of the
+    view's own that is strong speaks for the identity alone (section 8.8.3.3): with
+    another coding it is another one. A weak one may be the same for all.
+    """
+    if coding:
+        headers = _with(headers, "Content-Encoding", coding)
+    if vary:
+        headers = _with(headers, "Vary", vary_on_encoding(_value(headers, "vary")))
+        tag = _value(headers, "etag")
+        if coding and len(tag) > 1 and tag[0] == tag[-1] == '"':
+            headers = _with(headers, "ETag", f'{tag[:-1]}:{coding}"')
+    return headers
+
+
+def _value(headers: Headers, name: str) -> str:
+    """Return a field's value; one that is repeated is a list (section 5.3)."""
+    return ", ".join(value for known, value in headers if known.lower() == name)
+
+
+def _with(headers: Headers, name: str, value: str) -> Headers:
+    """Return the fields with one of them set, in the place that it has."""
+    fields = [field for field in headers if field[0].lower() != name.lower()]
+    place = next((i for i, f in enumerate(headers) if f not in fields), len(fields))
+    return (*fields[:place], (name, value), *fields[place:])
+
+
 # What is worth compressing as it is sent.
 
 LEAST_BYTES: Final = 1024

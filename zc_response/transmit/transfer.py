@@ -290,13 +290,14 @@ class Transfer:
         sockets.reset(self._line.socket)
 
     def close(self) -> None:
-        """Give everything back: the files, and the socket."""
+        """Give everything back: the files, and the socket. Once more does nothing."""
         with self._lock:
             self._let_go()
         self._wake = _nobody
         if self._steps is not None:
             self._steps.close()
-        self.tally.guard = self._body.guard
+        if self._body.holds:  # which have an end with the first time
+            self.tally.guard = self._body.guard
         self._body.close()
 
 

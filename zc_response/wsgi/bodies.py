@@ -30,7 +30,13 @@ from zc_response.transmit import gather_at_once
 
 
 class FirstChunk(bytes):
-    """The first bytes of a body."""
+    """The first bytes of a body.
+
+    A subclass, and not simply an object that is remembered: of plain bytes many an
+    operation that finds nothing to do (`replace`, `strip`, `b"".join`, a slice of all)
+    returns the very object that it was given. Whoever puts one word in the place of
+    another would so hand the first chunk on as it was, and change those that follow.
+    """
 
     body: ZeroCopyBody
 

@@ -75,6 +75,26 @@ def in_memory() -> App:
     )
 
 
+def memory_file() -> App:
+    """The same in sealed memory files of zc_response."""
+    from zc_response import MemoryFile
+    from zc_response.integrations.starlette import FileResponse
+
+    files = {
+        str(path): MemoryFile(path.read_bytes())
+        for path in Path(os.environ[DIRECTORY_VARIABLE]).iterdir()
+        if path.stat().st_size <= LARGEST_IN_MEMORY
+    }
+    return _application(lambda path: FileResponse(files[path]))
+
+
+def snapshot() -> App:
+    """The FileResponse of zc_response, which makes a private copy for each response."""
+    from zc_response.integrations.starlette import FileResponse
+
+    return _application(lambda path: FileResponse(path, snapshot=True))
+
+
 def pipe() -> App:
     """The PipeResponse of zc_response, from a process that writes the file."""
     from zc_response.integrations.starlette import PipeResponse

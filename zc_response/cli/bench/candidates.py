@@ -222,6 +222,17 @@ CANDIDATES: Final = {
             largest=LARGEST_IN_MEMORY,
         ),
         Candidate(
+            name="memory-file",
+            title="our FileResponse of a MemoryFile",
+            software=Uvicorn(factory="memory_file", http=PROTOCOL),
+            largest=LARGEST_IN_MEMORY,
+        ),
+        Candidate(
+            name="snapshot",
+            title="our FileResponse, a snapshot for each response",
+            software=Uvicorn(factory="snapshot", http=PROTOCOL),
+        ),
+        Candidate(
             name="pipe",
             title="our PipeResponse, cat",
             software=Uvicorn(factory="pipe", http=PROTOCOL),

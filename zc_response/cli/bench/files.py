@@ -18,7 +18,7 @@ DIRECTORY_VARIABLE: Final = "ZC_BENCH_FILES"
 """The environment variable that tells a server where the files are."""
 
 LARGEST: Final = 64 * GIB
-LARGEST_IN_MEMORY: Final = MIB
+LARGEST_IN_MEMORY: Final = 64 * MIB
 """The largest file that is also served from memory, for comparison."""
 SPARE: Final = 256 * MIB
 """What must be left on the disk beside the files."""
