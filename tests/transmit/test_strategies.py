@@ -29,8 +29,8 @@ from zc_response.kernel.mappings import Mapping
 from zc_response.planning import Segment, Slice
 from zc_response.sources import FileSource
 from zc_response.transmit import Strategy, Transfer
+from zc_response.transmit.slices import STRATEGIES
 from zc_response.transmit.steps import Want
-from zc_response.transmit.transfer import STRATEGIES
 
 every_strategy = pytest.mark.parametrize("strategy", list(STRATEGIES))
 
