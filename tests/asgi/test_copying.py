@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.asgi.conftest import CONTENT
-from tests.live import PATIENCE
+from tests.live import PATIENCE, eventually
 from tests.loops import Run
 from tests.transmit.test_strategies import traces_of
 from zc_response.asgi import Message, elsewhere
@@ -220,8 +221,8 @@ def test_who_is_cancelled_while_a_read_hangs_leaves_no_descriptor_when_it_ends(
             await copying
         assert traces_of(file)
         go_on.set()
-        while traces_of(file):
-            await asyncio.sleep(0.01)
+        gone = partial(eventually, lambda: not traces_of(file), "the end of the read")
+        await asyncio.to_thread(gone)
 
     run(main)
 
