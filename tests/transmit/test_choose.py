@@ -140,5 +140,12 @@ def test_what_is_no_file_on_a_disk_is_never_read_around_the_page_cache(
     kind: str,
 ) -> None:
     policy = Policy(strategy="direct")
-    choice = choose(SOCKET, policy, is_firm=True, count=10, **{kind: True})
+    choice = choose(
+        SOCKET,
+        policy,
+        is_firm=True,
+        count=10,
+        is_fixed=kind == "is_fixed",
+        flows=kind == "flows",
+    )
     assert choice.strategy != Strategy.DIRECT

@@ -133,7 +133,7 @@ class Transfer:
                 self._line.socket, self._is_owner = own, True
 
     def park(self) -> int:
-        """Give the duplicate up for a long wait; the server's own number to watch.
+        """Give up what is not needed for a long wait; the server's own number to watch.
 
         Nothing is sent until `own` or `borrow`.
         """
@@ -141,6 +141,7 @@ class Transfer:
         if not self._keeps_socket:
             with self._lock:
                 self._let_go()
+        self._line.rest()
         return number
 
     def _let_go(self) -> None:
