@@ -355,7 +355,18 @@ class _ResponseConnection:
         count: int = self._response.sent
         return count
 
-    def head(self) -> bytes:
+    def head(self, policy: Policy) -> bytes:
+        """See `Connection`.
+
+        A transfer may be handed over. Where its connection could not come back from
+        there, the header says that it will be closed, be it handed over or not.
+        """
+        response = self._response
+        if response.cfg.is_ssl and policy.handed_over and not self._is_green:
+            response.force_close()
+        return self._head()
+
+    def _head(self) -> bytes:
         """Let the Response write its header into our hands.
 
         The same answer within the same second has the same one, the date included.
@@ -389,7 +400,7 @@ class _ResponseConnection:
         response = self._response
         if response.headers_sent or response.chunked or response.req.version >= (2, 0):
             return False
-        data = self.head() + body
+        data = self._head() + body
         response.sent += len(body)
         response.sock.sendall(data)
         return True
@@ -436,7 +447,7 @@ class _ResponseConnection:
     def carry(self, transfer: Transfer, tally: Tally, policy: Policy) -> None:
         """Carry a transfer out here, or, if that takes long, elsewhere."""
         sock = self._response.sock
-        if type(sock).__module__.startswith("gevent."):
+        if self._is_green:
             self._carry_in_greenlet(transfer, tally)
             return
         timeout = sock.gettimeout()
@@ -455,6 +466,11 @@ class _ResponseConnection:
             if sock.gettimeout() != timeout:
                 sock.settimeout(timeout)
         tally.end(None)
+
+    @property
+    def _is_green(self) -> bool:
+        """True under gevent, where nothing has to be handed over."""
+        return type(self._response.sock).__module__.startswith("gevent.")
 
     def _carry_in_greenlet(self, transfer: Transfer, tally: Tally) -> None:
         from zc_response.integrations.gevent import drive

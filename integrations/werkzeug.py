@@ -83,7 +83,7 @@ class _HandlerConnection:
                 return int(value)
         return None
 
-    def head(self) -> None:
+    def head(self, policy: Policy) -> None:
         """The server writes it by itself."""
 
     def send_together(self, body: bytes | bytearray) -> bool:

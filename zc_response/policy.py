@@ -54,7 +54,8 @@ class Policy:
     """False copies every body through Python: to compare, or to rule us out."""
 
     strategy: str = "auto"
-    """How the bytes of a file leave, where the connection can be reached.
+    """How the bytes of a file leave, where the connection can be reached; elsewhere
+    only `direct` has a meaning.
 
     `auto` takes what is best in each case, by the table of docs/strategies.md;
     `sendfile`, `mmap`, `direct` and `copy` ask for one, which is taken unless that

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.asgi.conftest import CONTENT
+from tests.live import PATIENCE, eventually
 from tests.loops import Run
+from tests.transmit.test_strategies import traces_of
 from zc_response.asgi import Message, elsewhere
 from zc_response.asgi.copying import copy_body
-from zc_response.kernel import pages
+from zc_response.kernel import files, pages
 from zc_response.planning import Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource
 from zc_response.transmit import Body, Strategy, copy as copy_module
 from zc_response.transmit.copy import RECORD
+from zc_response.transmit.steps import Want
 
 Threads = list[str]
 
@@ -43,7 +47,7 @@ async def copied(
             path=str(file),
             status=200,
             promised=len(CONTENT),
-            strategy=Strategy.COPY,
+            strategy=Strategy("direct" if settings.get("strategy") else "copy"),
             reason="TLS",
             guard=body.guard,
         )
@@ -195,19 +199,47 @@ def test_who_is_cancelled_while_he_waits_for_his_turn_is_gone(
     run(main)
 
 
+def test_who_is_cancelled_while_a_read_hangs_leaves_no_descriptor_when_it_ends(
+    file: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, hangs, go_on = files.read_into, threading.Event(), threading.Event()
+
+    def read_into(fd: int, buffer: memoryview, offset: int) -> int:
+        hangs.set()
+        assert go_on.wait(PATIENCE)
+        return real(fd, buffer, offset)
+
+    async def sent(_chunk: bytes) -> None: ...
+
+    async def main() -> None:
+        monkeypatch.setattr(files, "read_into", read_into)
+        settings = {"strategy": "direct", "integrity": "fast"}
+        copying = asyncio.ensure_future(copied(file, sent, **settings))
+        await asyncio.to_thread(hangs.wait, PATIENCE)
+        copying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await copying
+        assert traces_of(file)
+        go_on.set()
+        gone = partial(eventually, lambda: not traces_of(file), "the end of the read")
+        await asyncio.to_thread(gone)
+
+    run(main)
+
+
 def test_on_a_loop_that_is_not_asyncios_a_thread_reads(file: Path) -> None:
     """It is driven by hand here: nothing in it may ask for a loop."""
     seen: list[bytes] = []
-    read_elsewhere: list[bytes] = []
+    pieces: list[object] = []
 
     async def sent(chunk: bytes) -> None:
         seen.append(chunk)
 
-    async def in_thread(_filesystem: object, read: Any, **_timeout: float) -> bytes:
-        read_elsewhere.append(read())
-        return read_elsewhere[-1]
+    async def in_thread(_filesystem: object, take: Any, **_options: Any) -> object:
+        pieces.append(take())
+        return pieces[-1]
 
     with pytest.raises(StopIteration):
         copied(file, sent, in_thread).send(None)
     assert b"".join(seen) == CONTENT
-    assert seen == read_elsewhere
+    assert pieces == [Want.WRITABLE] * len(seen) + [None]

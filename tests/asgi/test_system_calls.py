@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.live import PATIENCE, Client
+from zc_response.transmit import Strategy
 
 pytestmark = pytest.mark.skipif(
     shutil.which("strace") is None, reason="strace is not installed"
@@ -131,6 +132,8 @@ CARRY = {
     "copy": {"sendto", "pread64"},
 }
 """The calls by which the bytes of each strategy move."""
+WITNESSED = {Strategy.SPLICE, *map(Strategy, CARRY)}
+"""Those that a test here has seen at work."""
 
 
 @pytest.mark.parametrize("strategy", CARRY)

@@ -203,6 +203,17 @@ def test_memory_is_measured(tmp_path: Path) -> None:
 
 
 @linux
+def test_what_stays_in_the_page_cache_is_measured(tmp_path: Path) -> None:
+    size = 48 << 20  # more than a socket holds at the end
+    made = measure(tmp_path, "page-cache", f"--size={size}", "--rounds=1")
+    found = made["measurements"]
+    assert isinstance(found, list)
+    left = {each["candidate"]: each["values"]["left"] for each in found}
+    assert left["direct"] == 0
+    assert 0 <= left["drop"] < size * 0.75 <= left["sendfile"] <= size
+
+
+@linux
 def test_the_strategies_are_measured_without_a_server(tmp_path: Path) -> None:
     made = measure(tmp_path, "strategies", "--sizes=4KiB,1MiB", "--seconds=0.01")
     found = made["measurements"]

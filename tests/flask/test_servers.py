@@ -22,8 +22,10 @@ from waitress.server import create_server
 
 from tests.gunicorn.running import TlsClient
 from tests.live import PATIENCE, Answer, Client, eventually
-from zc_response import Report
+from zc_response import Policy, Report
+from zc_response.cli.bench.disks import Disk
 from zc_response.integrations.flask import ZeroCopy, send_file, send_pipe
+from zc_response.kernel import pages
 from zc_response.wsgi import Environ, StartResponse
 
 CONTENT = bytes(range(256)) * 4096 * 3  # 3 MiB
@@ -120,9 +122,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def application(file: Path) -> Flask:
+def application(file: Path, policy: Policy | None = None) -> Flask:
     app = Flask(__name__)
-    ZeroCopy(app)
+    ZeroCopy(app, policy)
     app.add_url_rule("/", view_func=lambda: send_file(file))
     app.add_url_rule("/flask", "flask", lambda: flask.send_file(file))
     memory = lambda: send_file(io.BytesIO(CONTENT), mimetype="x/y")  # noqa: E731
@@ -149,6 +151,24 @@ def application(file: Path) -> Flask:
         return send_file(part)
 
     return app
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_huge_file_leaves_nothing_in_the_page_cache_whoever_sends_it(
+    disk: Callable[[str], Path], reports: list[Report], name: str
+) -> None:
+    serve, _ = SERVERS[name]
+    path = disk("ext4") / "huge"
+    path.write_bytes(CONTENT)
+    Disk(path=path.parent, kind="ext4").drop_caches(path)
+    with serve(application(path, Policy(direct_min=len(CONTENT)))) as port:
+        assert ask(port).body == CONTENT
+        eventually(lambda: reports, "a report")
+    with path.open("rb") as file:
+        left = pages.cached(file.fileno(), 0, len(CONTENT)) * pages.PAGE
+
+    assert [(r.strategy, r.outcome) for r in reports] == [("direct", "complete")]
+    assert left == 0
 
 
 @pytest.fixture(params=SERVERS)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.gunicorn.conftest import BIG_SIZE, CONTENT, SMALL_WINDOW, WORKERS, Start
+from tests.gunicorn.running import TlsClient
+from zc_response.cli.bench.disks import Disk
+from zc_response.kernel import pages
+from zc_response.transmit.direct import BUFFER
 
 BIG = CONTENT * (BIG_SIZE // len(CONTENT))
 
@@ -45,6 +53,39 @@ def test_what_is_set_is_what_carries_the_body(
         with server.client() as client:
             assert client.get(f"/sized/{file.name}").body == BIG
         assert server.report(file)["strategy"] == strategy
+
+
+@pytest.mark.parametrize(
+    ("settings", "strategy"),
+    [
+        ({"ZC_RESPONSE_STRATEGY": "direct"}, "direct"),
+        ({"ZC_RESPONSE_DIRECT_MIN": "1000000"}, "direct"),
+        ({"ZC_RESPONSE_CACHE": "drop"}, "copy"),
+    ],
+    ids=["strategy", "direct_min", "cache"],
+)
+@pytest.mark.parametrize("worker", WORKERS)
+def test_behind_tls_too_the_page_cache_is_left_clean(
+    start: Start,
+    disk: Callable[[str], Path],
+    certificate: dict[str, Any],
+    trusting: ssl.SSLContext,
+    worker: str,
+    settings: dict[str, str],
+    strategy: str,
+) -> None:
+    path = disk("ext4") / "sent-by-gunicorn"
+    path.write_bytes(BIG)
+    Disk(path=path.parent, kind="ext4").drop_caches(path)
+    with start(worker=worker, environ=settings, **certificate) as server:
+        with TlsClient(server.port, trusting) as client:
+            assert client.get(f"/sized/{path}").body == BIG
+        report = server.report(path)
+    with path.open("rb") as file:
+        left = pages.cached(file.fileno(), 0, len(BIG)) * pages.PAGE
+    path.unlink()
+    assert (report["strategy"], report["outcome"]) == (strategy, "complete")
+    assert left <= BUFFER
 
 
 def received(sock: socket.socket) -> int:

@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.config import Config
+from gunicorn.http.wsgi import Response as GunicornResponse
 
 from tests.gunicorn.conftest import WORKERS, Start
 from tests.gunicorn.running import UVICORN_WORKER, TlsClient
@@ -131,3 +133,30 @@ def test_no_socket_of_a_server_with_tls_is_written_to_unasked() -> None:
 
         plain = integration._ResponseConnection(Response(here, is_ssl=False)).access()
         assert plain.fileno is not None
+
+
+# Handing over -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("is_ssl", "settings", "said"),
+    [
+        (True, {}, b"close"),
+        (True, {"handed_over": 0}, b"keep-alive"),
+        (False, {}, b"keep-alive"),
+    ],
+)
+def test_a_connection_that_could_not_come_back_is_announced_to_be_closed(
+    is_ssl: bool, settings: dict[str, Any], said: bytes
+) -> None:
+    """Behind TLS what comes next on it only the worker's own OpenSSL can read."""
+    config = Config()
+    if is_ssl:
+        config.set("certfile", __file__)
+    request = SimpleNamespace(version=(1, 1), method="GET", should_close=lambda: False)
+    here, there = socket.socketpair()
+    with here, there:
+        response = GunicornResponse(request, here, config)
+        response.start_response("200 OK", [("Content-Length", "1000000")])
+        connection = integration._ResponseConnection(response)
+        assert b"\r\nConnection: " + said in connection.head(Policy(**settings))

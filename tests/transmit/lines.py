@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from tests.live import eventually
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
-from zc_response.sources import FileSource
-from zc_response.transmit import Access, Body, Strategy, Transfer
+from zc_response.sources import FileSource, open_stream
+from zc_response.transmit import Access, Body, Strategy, Transfer, source_of
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB in which every 256 bytes tell their place
 
@@ -68,17 +70,55 @@ def transfer_of(
 ) -> Iterator[tuple[Transfer, Tally]]:
     """A transfer over `ours`, and its account, until the block ends.
 
-    The settings are its policy's.
+    The settings are its policy's. What is to be spliced comes out of a pipe.
     """
     tally = tally_of(segments, strategy)
     access = Access(fileno=ours.fileno)
     policy = Policy(step_bytes=step_bytes, **settings)
+    if strategy is Strategy.SPLICE:
+        with piped(segments) as pipe:
+            body = Body.of_stream(open_stream(pipe), policy)
+            with contextlib.closing(Transfer(body, access, policy, tally)) as transfer:
+                yield transfer, tally
+        return
     body = Body(segments, policy)
     holds = tuple(body.holds)
     with contextlib.closing(Transfer(body, access, policy, tally)) as transfer:
         yield transfer, tally
     # A read that is under way ahead of time holds its file until it is over.
     eventually(lambda: all(hold.carrier is None for hold in holds), "the last read")
+
+
+@contextlib.contextmanager
+def piped(segments: list[Segment]) -> Iterator[int]:
+    """The end of a pipe into which a thread writes all of them, until it is closed."""
+    out, into = os.pipe()
+
+    def write() -> None:
+        with (
+            open(into, "wb", buffering=0) as file,
+            contextlib.suppress(BrokenPipeError),
+        ):
+            for piece in pieces(segments):
+                while piece:
+                    piece = piece[file.write(piece) :]
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield out
+    finally:
+        writer.join()
+
+
+def pieces(segments: list[Segment]) -> Iterator[bytes]:
+    for segment in segments:
+        if isinstance(segment, bytes):
+            yield segment
+            continue
+        source, left = source_of(segment), range(segment.count)
+        for done in left[::65536]:
+            yield source.read(segment.offset + done, min(65536, segment.count - done))
 
 
 def receive(peer: socket.socket, count: int) -> bytes:

@@ -18,13 +18,14 @@ from zc_response.transmit.choose import RULES
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "strategies.md"
-RECORD: Final = ROOT / "benchmarks" / "results" / "strategies" / "strategies.json"
+RECORDS: Final = ROOT / "benchmarks" / "results" / "strategies"
 
 
 def page(text: str) -> str:
     """The page with the tables of today."""
     text = put(text, "rules", rules())
-    return put(text, "measured", markdown(load(RECORD)))
+    text = put(text, "measured", markdown(load(RECORDS / "strategies.json")))
+    return put(text, "page cache", markdown(load(RECORDS / "page-cache.json")))
 
 
 def rules() -> str:

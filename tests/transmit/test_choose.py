@@ -111,3 +111,41 @@ def test_where_the_client_is_is_only_asked_when_it_decides(
     asked = client(REMOTE)
     choose(SOCKET, Policy(integrity=integrity), is_firm=is_firm, count=10)
     assert asked == ([7] if integrity == "strict" and is_firm else [])
+
+
+AROUND = "around the page cache"
+
+
+@pytest.mark.parametrize("way", [SOCKET, NO_SOCKET])
+@pytest.mark.parametrize(
+    ("settings", "count", "strategy"),
+    [
+        ({"strategy": "direct"}, 10, "direct"),
+        ({"direct_min": 10}, 10, "direct"),
+        ({"direct_min": 11}, 10, None),
+        ({"strategy": "direct", "zero_copy": False}, 10, "copy"),
+    ],
+)
+def test_huge_files_are_read_around_the_page_cache_whoever_sends_them(
+    way: Access, settings: dict[str, object], count: int, strategy: str | None
+) -> None:
+    policy = Policy(**settings)  # type: ignore[arg-type]
+    choice = choose(way, policy, is_firm=True, count=count)
+    assert (choice.reason == AROUND) == (strategy == "direct")
+    assert strategy in (None, choice.strategy)
+
+
+@pytest.mark.parametrize("kind", ["is_fixed", "flows"])
+def test_what_is_no_file_on_a_disk_is_never_read_around_the_page_cache(
+    kind: str,
+) -> None:
+    policy = Policy(strategy="direct")
+    choice = choose(
+        SOCKET,
+        policy,
+        is_firm=True,
+        count=10,
+        is_fixed=kind == "is_fixed",
+        flows=kind == "flows",
+    )
+    assert choice.strategy != Strategy.DIRECT

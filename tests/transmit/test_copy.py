@@ -22,9 +22,9 @@ from zc_response.transmit import (
     finish,
     gather,
     gather_at_once,
-    read,
     read_whole,
 )
+from zc_response.transmit.copy import read
 
 
 @pytest.fixture

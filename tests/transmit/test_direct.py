@@ -7,9 +7,11 @@ import errno
 import os
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,12 +32,12 @@ from tests.transmit.test_asyncio_driver import settled
 from tests.transmit.test_strategies import pump, traces_of
 from tests.writers import OVERWRITE, Writer
 from zc_response.cli.bench.disks import Disk
-from zc_response.kernel import files, pages
+from zc_response.kernel import buffers as buffers_module, files, pages
 from zc_response.planning import Slice
 from zc_response.policy import Policy
 from zc_response.sources import FileSource
-from zc_response.transmit import Access, Body, Strategy, Transfer, drive
-from zc_response.transmit.direct import BUFFER
+from zc_response.transmit import Access, Body, Strategy, Transfer, direct, drive
+from zc_response.transmit.direct import BUFFER, LARGEST
 from zc_response.transmit.steps import Want
 
 BIG = CONTENT * 16
@@ -127,6 +129,71 @@ def test_while_one_buffer_is_sent_the_next_one_is_read(
             assert tally.sent < BUFFER
             eventually(lambda: len(read_by) == 2, "the second buffer")
             assert read_by[0] == me != read_by[1]
+
+
+@pytest.mark.parametrize(
+    ("when", "sizes"),
+    [
+        ("late", [1, 1, 2, 4, 4]),
+        ("early", [1, 1, 1, 1, 1]),
+        ("late, then early", [1, 1, 2, 4, 4, 2, 1]),
+    ],
+)
+def test_buffers_grow_while_the_disk_is_what_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, sizes: list[int]
+) -> None:
+    """Late: nobody reads before it is waited for."""
+    real, read = files.read_into, list[int]()
+
+    def read_into(fd: int, buffer: memoryview, offset: int) -> int:
+        read.append(len(buffer) // BUFFER)
+        return real(fd, buffer, offset)
+
+    def submit(work: Callable[[], None]) -> None:
+        if "early" in when and ("late" not in when or len(read) > 3):
+            work()
+
+    monkeypatch.setattr(files, "read_into", read_into)
+    monkeypatch.setattr(direct, "lane", lambda _: SimpleNamespace(submit=submit))
+    with open_file(tmp_path / "f", CONTENT * 48) as source:
+        assert sent(source, (0, len(CONTENT) * 48)) == CONTENT * 48
+    assert read[: len(sizes)] == sizes
+    assert max(read) * BUFFER <= LARGEST
+
+
+def test_what_was_read_ahead_for_a_client_that_rests_is_given_back_and_read_again(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, read = files.read_into, list[int]()
+
+    def read_into(fd: int, buffer: memoryview, offset: int) -> int:
+        read.append(offset)
+        return real(fd, buffer, offset)
+
+    monkeypatch.setattr(files, "read_into", read_into)
+
+    def noted(count: int) -> memoryview:
+        view = buffers_module.aligned(count)
+        buffers.append(weakref.ref(view.obj))
+        return view
+
+    buffers: list[weakref.ref[Any]] = []
+    at_once = SimpleNamespace(submit=lambda work: work())
+    monkeypatch.setattr(direct, "lane", lambda _: at_once)
+    monkeypatch.setattr(direct, "aligned", noted)
+    with open_file(tmp_path / "f", BIG) as source:
+        with transfer_of([whole(source)], line[0], Strategy.DIRECT) as (job, _):
+            for want in job.steps():
+                if want is Want.WRITABLE:
+                    break
+            assert [buffer() is None for buffer in buffers] == [False, False]
+            job.park()
+            assert [buffer() is None for buffer in buffers] == [False, True]
+            job.borrow()
+            arrived = pump(job, line[1])
+            arrived += receive(line[1], len(BIG) - len(arrived))
+        assert arrived == BIG
+        assert read[:3] == [0, BUFFER, BUFFER]
 
 
 def test_the_loop_takes_no_part_in_reading(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import threading
@@ -28,6 +29,7 @@ from zc_response import guards
 from zc_response.errors import (
     DisconnectedError,
     FilesystemTimeoutError,
+    OutOfDescriptorsError,
     StalledError,
 )
 from zc_response.kernel import sockets
@@ -441,6 +443,82 @@ async def parked(job: Transfer) -> None:
     """Wait until the client is being waited for without a descriptor."""
     await settled(lambda: job.tally.sent)
     await until(lambda: is_parked(job))
+
+
+# No descriptor for a thread ----------------------------------------------------------
+
+
+class Lack:
+    """All is cold, and until `is_over` no descriptor is left to go to a thread with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tries = 0
+        self.is_over = False
+        self._duplicate = sockets.duplicate
+        monkeypatch.setattr(sockets, "duplicate", self.duplicate)
+        cold = "zc_response.transmit.straight.is_resident"
+        monkeypatch.setattr(cold, lambda *_: False)
+
+    def duplicate(self, fd: int) -> sockets.Socket:
+        if self.is_over:
+            return self._duplicate(fd)
+        self.tries += 1
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.fixture
+def lack(monkeypatch: pytest.MonkeyPatch) -> Lack:
+    return Lack(monkeypatch)
+
+
+def test_a_step_for_which_no_descriptor_is_left_is_tried_again(
+    run: Run, line: Line, source: FileSource, lack: Lack
+) -> None:
+    """And never taken where the loop would wait for the disk."""
+    ours, peer = line
+    job = transfer([whole(source)], ours)
+
+    async def main() -> bytes:
+        sending = asyncio.create_task(drive(job))
+        await until(lambda: lack.tries > 3)
+        assert job.tally.sent == 0
+        lack.is_over = True
+        received = await asyncio.to_thread(receive, peer, len(BIG))
+        await sending
+        return received
+
+    assert run(main) == BIG
+
+
+def test_if_none_comes_free_for_too_long_the_report_says_so(
+    run: Run, line: Line, source: FileSource, lack: Lack
+) -> None:
+    ours, peer = line
+
+    async def main() -> None:
+        await drive(transfer([whole(source)], ours, stall_timeout=0.1))
+
+    with pytest.raises(OutOfDescriptorsError):
+        run(main)
+    ours.close()
+    assert is_reset(peer)
+
+
+def test_cancelled_while_it_lacks_a_descriptor_it_resets_the_connection(
+    run: Run, line: Line, source: FileSource, lack: Lack
+) -> None:
+    ours, peer = line
+
+    async def main() -> None:
+        sending = asyncio.create_task(drive(transfer([whole(source)], ours)))
+        await until(lambda: lack.tries)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+    run(main)
+    ours.close()
+    assert is_reset(peer)
 
 
 @pytest.mark.usefixtures("parking")

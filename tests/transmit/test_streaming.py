@@ -183,6 +183,25 @@ def test_a_producer_that_is_slow_is_waited_for(driven: Drive) -> None:
     assert unchunked(delivered(driven, stream)) == b"onetwo"
 
 
+def test_more_than_4_gib_arrive() -> None:
+    """Counted by the kernel at the peer's side, where they are discarded."""
+    size, received = (4 << 30) + 5, [0]
+
+    def discard() -> None:
+        while count := peer.recv_into(buffer, 0, socket.MSG_TRUNC):
+            received[0] += count
+
+    buffer = bytearray(1 << 20)
+    with connected() as (ours, peer):
+        reader = threading.Thread(target=discard)
+        reader.start()
+        with flowing(command(f"head -c {size} /dev/zero"), ours, promised=size) as job:
+            here(job)
+            ours.close()
+        reader.join()
+    assert received == [size]
+
+
 @every_way
 def test_single_bytes_arrive_in_order(way: Strategy) -> None:
     stream = written(*(bytes([i % 256]) for i in range(3000)))

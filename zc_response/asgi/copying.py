@@ -11,7 +11,9 @@ the client is fast enough. So who copies asks for his turn too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -21,14 +23,11 @@ from zc_response.report import Tally
 from zc_response.sources import Stream
 from zc_response.transmit import (
     Body,
-    Cursor,
     Outbox,
     Turns,
     Waits,
     Want,
-    finish,
-    full_records,
-    read_if_resident,
+    body_into,
     stream_into,
     turns_of,
 )
@@ -40,9 +39,17 @@ class InThread(Protocol):
     """`elsewhere`, or what stands in for it on another loop."""
 
     async def __call__(
-        self, filesystem: Hashable, function: Callable[[], _T], *, timeout: float
+        self,
+        filesystem: Hashable,
+        function: Callable[[], _T],
+        *,
+        timeout: float,
+        discard: Callable[[_T], object] | None = None,
     ) -> _T:
-        """The function's result; FilesystemTimeoutError after `timeout` seconds."""
+        """The function's result; FilesystemTimeoutError after `timeout` seconds.
+
+        `discard` gets what comes after that.
+        """
 
 
 async def copy_body(
@@ -53,35 +60,41 @@ async def copy_body(
     in_thread: InThread,
 ) -> None:
     """Send a body as ordinary body messages."""
-    turns, limit = _turns(), full_records(policy.copy_bytes)
+    turns, outbox = _turns(), Outbox(policy, tally)
+    seconds = outbox.pace.step * SECONDS_PER_BYTE
+    steps = body_into(outbox, body, policy)
+    want: Want | None = Want.TURN
+    try:
+        while want is not None:
+            if turns is None or want in (Want.DISK, Want.SOON):
+                want = await in_thread(
+                    body.filesystem,
+                    partial(_next_piece, steps),
+                    timeout=policy.stall_timeout,
+                    discard=lambda _: steps.close(),
+                )
+            else:
+                want = next(steps, None)
+            if want is Want.TURN and turns is not None:
+                await turns.admit(seconds)
+            elif want is Want.WRITABLE:
+                data = outbox.data
+                more = {"type": "http.response.body", "body": data, "more_body": True}
+                await send(more)
+    finally:
+        with suppress(ValueError):  # a thread is taking a step, and given up
+            steps.close()
 
-    async def pass_on(data: bytes) -> None:
-        await send({"type": "http.response.body", "body": data, "more_body": True})
-        tally.sent += len(data)
 
-    async def read(cursor: Cursor) -> bytes:
-        reading = read_if_resident(cursor, limit)
-        if turns is not None:
-            await turns.admit(limit * SECONDS_PER_BYTE)
-            try:
-                next(reading)
-            except StopIteration as end:
-                at_once: bytes = end.value
-                return at_once
-        return await in_thread(
-            cursor.source.facts.device,
-            partial(finish, reading),
-            timeout=policy.stall_timeout,
-        )
-
-    for piece in body.pieces:
-        if isinstance(piece, bytes):
-            await pass_on(piece)
-            continue
-        while piece.left:
-            data = await read(piece)
-            tally.guard = piece.hold.guard
-            await pass_on(data)
+def _next_piece(steps: Iterator[Want]) -> Want | None:
+    """Take steps until there is something to send, in a thread; None at the end."""
+    waits = Waits()
+    for want in steps:
+        if want is Want.WRITABLE:
+            return want
+        if want is Want.SOON:
+            time.sleep(waits.next())
+    return None
 
 
 SECONDS_PER_BYTE: Final = 0.7e-9

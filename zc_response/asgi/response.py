@@ -28,7 +28,16 @@ from zc_response.planning import Plan, Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally, is_wanted
 from zc_response.sources import FileSource, Fixed, Stream
-from zc_response.transmit import Body, Strategy, gather, gather_at_once, source_of
+from zc_response.transmit import (
+    Access,
+    Body,
+    Strategy,
+    choose,
+    gather,
+    gather_at_once,
+    is_huge,
+    source_of,
+)
 
 _CONDITIONS: Final = frozenset(
     (
@@ -101,7 +110,7 @@ async def respond(
     elif native := _native_messages(offers, answer.plan, path, policy):
         await _respond_natively(send, answer, native, path)
     else:
-        obstacle = _obstacle(offers.get(EXTENSION), policy)
+        obstacle = _obstacle(offers, policy)
         await _respond_by_copying(send, answer, path, policy, in_thread, obstacle)
 
 
@@ -207,7 +216,7 @@ async def respond_stream(
         status=start["status"],
         promised=promised or 0,
         strategy=Strategy.COPY,
-        reason=_obstacle(offers.get(EXTENSION), policy),
+        reason=_obstacle(offers, policy),
         guard=COUNT,
     ) as tally:
         await send(start)
@@ -278,15 +287,22 @@ async def _respond_by_copying(
     path: str,
     policy: Policy,
     in_thread: InThread,
-    reason: str,
+    obstacle: str,
 ) -> None:
     body = Body(answer.plan.segments, policy)
+    strategy, reason = choose(
+        Access(None, obstacle),
+        policy,
+        is_firm=body.is_firm,
+        is_fixed=body.is_fixed,
+        count=answer.length,
+    )
     try:
         with Tally(
             path=path,
             status=answer.plan.status,
             promised=answer.length,
-            strategy=Strategy.COPY,
+            strategy=strategy,
             reason=reason,
             guard=body.guard,
             guard_reason=body.guard_reason,
@@ -298,10 +314,16 @@ async def _respond_by_copying(
         body.close()
 
 
-def _obstacle(hook: Any, policy: Policy) -> str:
+def _obstacle(offers: MutableMapping[str, Any], policy: Policy) -> str:
+    hook = offers.get(EXTENSION)
     if not policy.zero_copy:
         return "switched off"
-    return hook["obstacle"] if hook else "the server has no zero copy and no hook"
+    if hook:
+        obstacle: str = hook["obstacle"]
+        return obstacle
+    if PATHSEND in offers or ZEROCOPYSEND in offers:
+        return "the server's own zero copy will not do"
+    return "the server has no zero copy and no hook"
 
 
 class _Descriptor(int):
@@ -317,9 +339,12 @@ def _native_messages(
     """The plan in the messages of a server with zero copy of its own, if it has any.
 
     Nobody can keep a file honest there: for `strict` it has to be one that is fixed.
+    Nor can its pages be kept out of the page cache.
     """
     fixed = _fixed(plan.segments)
     if not policy.zero_copy or (policy.integrity == "strict" and fixed is None):
+        return []
+    if policy.cache == "drop" or is_huge(policy, len(plan)):
         return []
     only = plan.segments[0]
     if ZEROCOPYSEND in offers:

@@ -16,20 +16,18 @@ from zc_response.transmit.blocking_driver import (
     own_or_borrow,
 )
 from zc_response.transmit.body import Body
-from zc_response.transmit.choose import Choice, Strategy, choose
+from zc_response.transmit.choose import Choice, Strategy, choose, is_huge
 from zc_response.transmit.copy import (
-    full_records,
     gather,
     gather_at_once,
-    read,
-    read_if_resident,
     read_whole,
 )
 from zc_response.transmit.job import Job
 from zc_response.transmit.offload import Done, handed_over
+from zc_response.transmit.outbox import Outbox, body_into, stream_into
 from zc_response.transmit.progress import Progress
 from zc_response.transmit.steps import Cursor, Want, source_of
-from zc_response.transmit.streaming import Frame, Outbox, stream_into
+from zc_response.transmit.streaming import Frame
 from zc_response.transmit.transfer import Transfer, reset
 from zc_response.transmit.turns import Turns, turns_of
 from zc_response.transmit.waits import Waits
@@ -49,19 +47,18 @@ __all__ = [
     "Turns",
     "Waits",
     "Want",
+    "body_into",
     "choose",
     "drive",
     "drive_briefly",
     "drive_here",
     "finish",
-    "full_records",
     "gather",
     "gather_at_once",
     "handed_over",
+    "is_huge",
     "own_or_borrow",
     "reach",
-    "read",
-    "read_if_resident",
     "read_whole",
     "reset",
     "say_goodbye",

@@ -84,6 +84,8 @@ class _State(Enum):
     """The same, without a descriptor of its own."""
     SOON = auto()
     """A timer runs."""
+    LACKING = auto()
+    """A timer runs; then there may be a descriptor to go away with."""
     AWAY = auto()
     """A thread takes its steps."""
     OVER = auto()
@@ -183,8 +185,8 @@ class _Pump:
             seconds = self._waits.next(self._job.tally.sent)
             self._timer = self._loop.call_later(seconds, self._again)
             return False
-        self._waits.over()
         if want is Want.READABLE:
+            self._waits.over()
             self._unwatch()
             self._state = _State.EMPTY
             self._input = self._job.input()
@@ -193,10 +195,12 @@ class _Pump:
         try:
             self._job.own()
         except OSError:  # no descriptor is left
-            if want is not Want.WRITABLE:
-                raise
-            self._park()
+            if want is Want.WRITABLE:
+                self._park()
+            else:
+                self._lack()
             return False
+        self._waits.over()
         if want is Want.WRITABLE:
             self._state = _State.FULL
             self._full_at = time.monotonic()
@@ -239,6 +243,24 @@ class _Pump:
         self._readable()
         self.ready()
         self._again()
+
+    def _lack(self) -> None:
+        """Try again in a while: others end, and leave descriptors."""
+        self._unwatch()
+        self._state = _State.LACKING
+        seconds = self._waits.next(self._job.tally.sent)
+        self._timer = self._loop.call_later(seconds, self._go_away)
+
+    def _go_away(self) -> None:
+        """Have a step taken in a thread, if there is a descriptor for it by now."""
+        if self._state is not _State.LACKING:
+            return
+        self._state = _State.READY
+        try:
+            self._job.check()
+            self._go_on(Want.DISK)
+        except Exception as exc:
+            self.finish(exc)
 
     def _account(self, seconds: float) -> None:
         tally = self._job.tally
@@ -332,6 +354,8 @@ class _Pump:
         if self._state is _State.AWAY:
             reason = f"the filesystem has not answered for {seconds}"
             return FilesystemTimeoutError(errno.ETIMEDOUT, reason, self._job.tally.path)
+        if self._state is _State.LACKING:
+            return OutOfDescriptorsError(errno.EMFILE, os.strerror(errno.EMFILE))
         return StalledError(f"the client took nothing for {seconds}")
 
     def _park(self) -> None:
@@ -373,7 +397,7 @@ class _Pump:
         if before is _State.OVER:
             return
         self._unwatch()
-        if before is _State.SOON:
+        if before in (_State.SOON, _State.LACKING):
             self._timer.cancel()
         if before is _State.EMPTY:
             self._loop.remove_reader(self._input)

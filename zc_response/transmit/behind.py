@@ -4,7 +4,8 @@ The gentler form of `direct`: a file that was not in memory is sent by any strat
 read ahead by the kernel, and given up a stretch at a time (POSIX_FADV_DONTNEED). Pages
 that a socket or a mapping still holds stay; so each stretch is given up once more with
 the next one, and what the client has not taken at the end remains: as much as its
-socket holds.
+socket holds. Where bytes are read before they are sent, the last pages go before the
+last bytes do: who has the whole body may leave at once.
 
 Who else sends the same file finds those pages gone. So a file of which there was
 something in memory before is left alone: somebody wants it.
@@ -32,13 +33,15 @@ def forgetting(steps: Steps, cursor: Cursor) -> Steps:
     with cursor.source.retain() as source:
         before = done = cursor.offset
         for want in steps:
-            yield want
-            if cursor.offset - done >= STRETCH:
+            is_last = not cursor.left and done < cursor.offset
+            if is_last or cursor.offset - done >= STRETCH:
                 yield Want.DISK
                 pages.forget(source.fileno(), before, cursor.offset - before)
                 before, done = done, cursor.offset
-        yield Want.DISK
-        pages.forget(source.fileno(), before, cursor.offset - before)
+            yield want
+        if done < cursor.offset:
+            yield Want.DISK
+            pages.forget(source.fileno(), before, cursor.offset - before)
 
 
 def _is_wanted(source: FileSource, offset: int, count: int) -> bool:

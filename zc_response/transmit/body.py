@@ -5,7 +5,7 @@ Or a stream, which is all of its body.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from zc_response.guards import COUNT, LEASE, Hold
 from zc_response.planning import Segment
@@ -64,6 +64,11 @@ class Body:
     def guard_reason(self) -> str:
         """Why that is no lease."""
         return next((hold.reason for hold in self.holds if hold.reason), "")
+
+    @property
+    def filesystem(self) -> Hashable:
+        """What stands for the filesystem whose threads may take a step."""
+        return self.holds[0].source.facts.device if self.holds else None
 
     @property
     def is_firm(self) -> bool:

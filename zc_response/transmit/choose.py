@@ -39,6 +39,11 @@ class Choice(NamedTuple):
     reason: str
 
 
+def is_huge(policy: Policy, count: int) -> bool:
+    """True if a file is not to be read through the page cache for so many bytes."""
+    return policy.strategy == "direct" or 0 < policy.direct_min <= count
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """What a choice depends on.
@@ -64,9 +69,7 @@ class Case:
     @property
     def is_huge(self) -> bool:
         """True if it is not to be read through the page cache."""
-        least = self.policy.direct_min
-        is_large = self.policy.strategy == "direct" or 0 < least <= self.count
-        return is_large and not self.is_fixed
+        return is_huge(self.policy, self.count) and not self.is_fixed and not self.flows
 
 
 class Rule(NamedTuple):
@@ -91,6 +94,12 @@ RULES: Final = (
         "switched off",
     ),
     Rule(
+        "`strategy` is `direct`, or `direct_min` bytes or more are to be sent",
+        lambda case: case.is_huge,
+        (_DIRECT,),
+        "around the page cache",
+    ),
+    Rule(
         "the socket cannot be had: TLS, HTTP/2, a server we do not know",
         lambda case: case.access.fileno is None,
         (_COPY,),
@@ -101,12 +110,6 @@ RULES: Final = (
         lambda case: case.flows,
         (_SPLICE, _COPY),
         "a pipe, and a plain socket",
-    ),
-    Rule(
-        "`strategy` is `direct`, or `direct_min` bytes or more are to be sent",
-        lambda case: case.is_huge,
-        (_DIRECT,),
-        "around the page cache",
     ),
     Rule(
         "`integrity` is `strict`, and there is no firm lease on the file",

@@ -2,7 +2,9 @@
 
 A download of 100 GB would push everybody's files out of the page cache, and use its own
 pages once. So the disk writes into two buffers in turn: while one is being sent, the
-other is filled, in a thread of the filesystem.
+other is filled, in a thread of the filesystem. They grow as long as the disk is what is
+waited for, for larger reads cost less each, and shrink when it is the client: of those
+there may be many. Who waits for long for a client gives one of the two back.
 
 open(2) wants offsets, counts and addresses to be multiples of the disk's block; a page
 suits every disk. So a read starts at the page before the offset and ends behind the
@@ -36,13 +38,15 @@ from zc_response.transmit.steps import (
 )
 
 BUFFER: Final = 1024 * 1024
-"""Bytes of a buffer: with larger ones a disk was no faster (`bench strategies`), and a
-client that takes nothing makes us keep two of them."""
+"""Bytes of a buffer at first, and for a client that is slower than the disk."""
+LARGEST: Final = 4 * BUFFER
+"""Bytes of a buffer for a client that is faster than the disk."""
 
 
 def direct(line: Line, cursor: Cursor) -> Steps:
     """Send what is left of a slice, a step at a time."""
     with closing(_Reader(cursor)) as reader:
+        line.rest = reader.rest
         while cursor.left:
             data = yield from reader.next()
             while data:
@@ -61,8 +65,8 @@ class _Reader:
         self._cursor = cursor
         self._unbuffered: FileSource | None = None
         self._of: FileSource | None = None
-        size = min(BUFFER, _up(cursor.left) + PAGE)
-        self._buffers = aligned(size), aligned(size)
+        self._size = BUFFER
+        self._sending = self._spare = memoryview(b"")
         self._next_at = cursor.offset
         self._is_closed = False
         self._ahead: _Read | None = self._read_of_next()
@@ -74,7 +78,8 @@ class _Reader:
         """
         hold, read = self._cursor.hold, self._ahead
         assert read is not None
-        if not read.is_done:
+        is_late = not read.is_done
+        if is_late:
             yield Want.DISK
         while (data := read.result()) is None:
             yield from until_free(hold)
@@ -83,16 +88,30 @@ class _Reader:
         if not data:
             raise TruncatedError(f"{hold.source.path} ends at byte {self._next_at}")
         self._next_at += len(data)
-        self._buffers = self._buffers[::-1]
+        if self._sending:
+            size = self._size * 2 if is_late else self._size // 2
+            self._size = min(max(size, BUFFER), LARGEST)
+        self._spare, self._sending = self._sending, read.buffer
         if self._next_at < self._cursor.end:
             self._ahead = read = self._read_of_next()
             lane(hold.source.facts.device).submit(read.work)
         return data
 
     def _read_of_next(self) -> _Read:
-        return _Read(
-            self, self._cursor.hold, self._buffers[0], self._next_at, self._cursor.end
-        )
+        return _Read(self, self._cursor.hold, self._next_at, self._cursor.end)
+
+    def buffer(self, count: int) -> memoryview:
+        """Memory for a read of `count` bytes, or for the first of them."""
+        size = min(self._size, count)
+        if len(self._spare) != size:
+            self._spare = aligned(size)
+        return self._spare
+
+    def rest(self) -> None:
+        """Give back what has been read ahead: the client will not want it for long."""
+        if self._ahead is not None and self._ahead.is_done:
+            self._ahead = self._read_of_next()
+            self._spare, self._size = memoryview(b""), BUFFER
 
     def unbuffered(self, source: FileSource) -> FileSource:
         """The same file, opened once more, for this reader alone.
@@ -115,6 +134,7 @@ class _Reader:
         if self._ahead is not None:
             self._ahead.cancel()
             self._ahead = None
+        self._sending = self._spare = memoryview(b"")
         self._close_file()
 
     def has_read(self) -> None:
@@ -136,10 +156,9 @@ class _Read:
     thread that has not begun: it cannot be that all threads wait for each other.
     """
 
-    def __init__(
-        self, reader: _Reader, hold: Hold, buffer: memoryview, start: int, end: int
-    ) -> None:
-        self._reader, self._hold, self._buffer = reader, hold, buffer
+    def __init__(self, reader: _Reader, hold: Hold, start: int, end: int) -> None:
+        self.buffer = memoryview(b"")
+        self._reader, self._hold = reader, hold
         self._start, self._end = start, end
         self._data: memoryview | None = None
         self._error: Exception | None = None
@@ -175,19 +194,17 @@ class _Read:
     def _fill(self, source: FileSource) -> memoryview:
         start, end = self._start, self._end
         skipped = start % PAGE
-        wanted = min(_up(end - start + skipped), len(self._buffer))
+        self.buffer = self._reader.buffer(_up(end - start + skipped))
         file = self._reader.unbuffered(source)
         try:
-            taken = files.read_into(
-                file.fileno(), self._buffer[:wanted], start - skipped
-            )
+            taken = files.read_into(file.fileno(), self.buffer, start - skipped)
         except OSError as exc:
             if exc.errno in sockets.REFUSED:
                 raise RefusedError(f"O_DIRECT: {exc.strerror}") from exc
             raise
         finally:
             file.release()
-        return self._buffer[skipped : min(taken, skipped + end - start)]
+        return self.buffer[skipped : min(taken, skipped + end - start)]
 
 
 def _up(count: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
@@ -87,6 +87,7 @@ class Line:
 
     `has_references` says that pages of a file have been queued on the socket, `waits`
     that its calls wait for the client: then their time tells nothing of their size.
+    `rest` gives back what a strategy can do without while its client takes nothing.
     """
 
     __slots__ = (
@@ -95,6 +96,7 @@ class Line:
         "cold_bytes",
         "has_references",
         "pace",
+        "rest",
         "socket",
         "tally",
         "waits",
@@ -108,6 +110,7 @@ class Line:
         self.cold_bytes = min(policy.cold_bytes, policy.step_bytes)
         self._max_rate = policy.max_rate
         self._is_corked = False
+        self.rest: Callable[[], object] = _nothing
 
     def open(self, *, flows: bool = False) -> None:
         """Set the socket up for a body of the size that the account promises.
@@ -168,6 +171,10 @@ class Line:
             view = view[count:]
             if counted:
                 self.tally.sent += count
+
+
+def _nothing() -> None:
+    """There is nothing to be given back."""
 
 
 def peer_gone(exc: OSError) -> Exception:

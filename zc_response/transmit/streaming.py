@@ -28,11 +28,8 @@ from typing import Final
 
 from zc_response.errors import ProducerError, TruncatedError
 from zc_response.kernel import pipes, sockets
-from zc_response.policy import Policy
-from zc_response.report import Tally
 from zc_response.sources import Stream
 from zc_response.transmit.choose import Strategy
-from zc_response.transmit.pace import Pace
 from zc_response.transmit.steps import Line, RefusedError, Steps, Want, peer_gone
 
 Frame = Callable[[int], tuple[bytes, bytes]]
@@ -89,38 +86,6 @@ def stream_promised(line: Line, stream: Stream) -> Steps:
     if not stream.is_counted:
         yield from _good_end(stream)
     yield from line.write(last, more=False)
-
-
-class Outbox(Line):
-    """In place of a line: what is to be sent lies in `data`, for somebody else to send.
-
-    WRITABLE asks for that.
-    """
-
-    __slots__ = ("data",)
-
-    def __init__(self, policy: Policy, tally: Tally) -> None:
-        self.data = b""
-        self.tally = tally
-        self.pace = Pace(policy.copy_bytes, policy.unsent_bytes, policy.unsent_max)
-
-    def write(
-        self, data: bytes | memoryview, *, more: bool, counted: bool = True
-    ) -> Steps:
-        """Have it sent; see `Line`."""
-        if data:
-            self.data = bytes(data)
-            yield Want.WRITABLE
-            self.data = b""
-            if counted:
-                self.tally.sent += len(data)
-
-
-def stream_into(outbox: Outbox, stream: Stream, *, is_promised: bool) -> Steps:
-    """Have all of a stream sent by a server that does the framing itself."""
-    if is_promised:
-        return stream_promised(outbox, stream)
-    return stream_chunks(outbox, stream, lambda _count: (b"", b""))
 
 
 def _too_short(line: Line, stream: Stream) -> Steps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable
-from typing import Final
 
 from zc_response.errors import DisconnectedError
 from zc_response.kernel import sockets
@@ -12,22 +11,11 @@ from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import Stream
 from zc_response.transmit.access import Access
-from zc_response.transmit.behind import forgetting
 from zc_response.transmit.body import Body
-from zc_response.transmit.choose import Strategy, choose
-from zc_response.transmit.copy import copy
-from zc_response.transmit.direct import direct
-from zc_response.transmit.mapping import mmap
-from zc_response.transmit.sendfile import sendfile
-from zc_response.transmit.steps import Cursor, Line, RefusedError, Steps, Want
+from zc_response.transmit.choose import Strategy
+from zc_response.transmit.slices import Sender
+from zc_response.transmit.steps import Line, Steps, Want
 from zc_response.transmit.streaming import Frame, stream_chunks, stream_promised
-
-STRATEGIES: Final[dict[str, Callable[[Line, Cursor], Steps]]] = {
-    Strategy.SENDFILE: sendfile,
-    Strategy.MMAP: mmap,
-    Strategy.DIRECT: direct,
-    Strategy.COPY: copy,
-}
 
 
 class Transfer:
@@ -47,15 +35,13 @@ class Transfer:
     """
 
     __slots__ = (
-        "_access",
         "_body",
         "_fileno",
         "_is_owner",
         "_keeps_socket",
         "_line",
         "_lock",
-        "_policy",
-        "_refused",
+        "_sender",
         "_steps",
         "_wake",
         "frame",
@@ -74,8 +60,7 @@ class Transfer:
         self.tally = tally
         self.stall_timeout = policy.stall_timeout
         self._body = body
-        self._access, self._fileno, self._policy = access, access.fileno, policy
-        self._refused: dict[str, str] = {}
+        self._fileno = access.fileno
         is_strict = policy.integrity == "strict" and not body.is_fixed
         self._keeps_socket = is_strict and tally.strategy != Strategy.COPY
         self._is_owner = self._keeps_socket
@@ -88,6 +73,7 @@ class Transfer:
         except BaseException:
             body.close()
             raise
+        self._sender = Sender(self._line, body, access, policy)
         for hold in body.holds:
             hold.carrier = self
 
@@ -147,7 +133,7 @@ class Transfer:
                 self._line.socket, self._is_owner = own, True
 
     def park(self) -> int:
-        """Give the duplicate up for a long wait; the server's own number to watch.
+        """Give up what is not needed for a long wait; the server's own number to watch.
 
         Nothing is sent until `own` or `borrow`.
         """
@@ -155,6 +141,7 @@ class Transfer:
         if not self._keeps_socket:
             with self._lock:
                 self._let_go()
+        self._line.rest()
         return number
 
     def _let_go(self) -> None:
@@ -169,8 +156,7 @@ class Transfer:
     @property
     def filesystem(self) -> Hashable:
         """What stands for the filesystem whose threads may take a step."""
-        holds = self._body.holds
-        return holds[0].source.facts.device if holds else None
+        return self._body.filesystem
 
     def steps(self) -> Steps:
         """All of it, as steps; who asks again gets what is left over."""
@@ -193,7 +179,7 @@ class Transfer:
             if isinstance(piece, bytes):
                 yield from line.write(piece, more=index < last or bool(tail))
             else:
-                yield from self._send(piece)
+                yield from self._sender.send(piece)
         if tail:
             yield from line.write(tail, more=False, counted=False)
         yield from line.close()
@@ -219,31 +205,6 @@ class Transfer:
             for hold in self._body.holds:
                 hold.check()
             yield Want.SOON
-
-    def _send(self, cursor: Cursor) -> Steps:
-        tally = self._line.tally
-        while cursor.left:
-            try:
-                steps = STRATEGIES[tally.strategy](self._line, cursor)
-                if self._policy.cache == "drop":
-                    steps = forgetting(steps, cursor)
-                yield from steps
-            except RefusedError as refusal:
-                self._refused[tally.strategy] = str(refusal)
-                tally.strategy = self._next_best()
-                tally.reason = "; ".join(self._refused.values())
-
-    def _next_best(self) -> Strategy:
-        """The strategy for what is left, without those that have been refused."""
-        tally = self._line.tally
-        return choose(
-            self._access,
-            self._policy,
-            is_firm=self._body.is_firm,
-            is_fixed=self._body.is_fixed,
-            count=tally.promised,
-            refused=self._refused.keys(),
-        ).strategy
 
     # When somebody waits to write to a file; in any thread ----------------------------
 

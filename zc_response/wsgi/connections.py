@@ -51,11 +51,11 @@ class Connection(Protocol):
     def sent(self) -> int:
         """Body bytes that the server knows of."""
 
-    def head(self) -> bytes | None:
+    def head(self, policy: Policy) -> bytes | None:
         """The bytes that the server would send before the body, taken from it.
 
-        None if it cannot be prevented from sending them itself, when it is given an
-        empty chunk.
+        They are for a transfer, which is carried out as `policy` has it. None if it
+        cannot be prevented from sending them itself, when it is given an empty chunk.
         """
 
     def send_together(self, body: bytes | bytearray) -> bool:

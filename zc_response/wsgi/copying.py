@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from typing import Final
 
 from zc_response.guards import COUNT
@@ -13,14 +14,14 @@ from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import Stream
 from zc_response.transmit import (
+    Access,
     Body,
     Outbox,
     Strategy,
     Waits,
     Want,
-    finish,
-    full_records,
-    read,
+    body_into,
+    choose,
     source_of,
     stream_into,
 )
@@ -30,13 +31,20 @@ def read_segments(
     segments: Sequence[Segment], policy: Policy, status: int
 ) -> Generator[bytes, None, None]:
     """The bytes of segments, a piece at a time; one report at the end."""
-    body = Body(segments, policy)
+    body, count = Body(segments, policy), sum(map(len, segments))
+    strategy, reason = choose(
+        Access(None, "the server's own way"),
+        policy,
+        is_firm=body.is_firm,
+        is_fixed=body.is_fixed,
+        count=count,
+    )
     tally = Tally(
         path=path_of(segments),
         status=status,
-        promised=sum(map(len, segments)),
-        strategy=Strategy.COPY,
-        reason="the server's own way",
+        promised=count,
+        strategy=strategy,
+        reason=reason,
         guard=body.guard,
         guard_reason=body.guard_reason,
     )
@@ -50,20 +58,16 @@ def copy_body(
 
     `beat` is called before each piece.
     """
-    limit = full_records(policy.copy_bytes)
+    outbox, waits = Outbox(policy, tally), Waits()
     try:
-        with tally:
-            for piece in body.pieces:
-                if isinstance(piece, bytes):
-                    tally.sent += len(piece)
-                    yield piece
-                    continue
-                while piece.left:
+        with tally, closing(body_into(outbox, body, policy)) as steps:
+            for want in steps:
+                if want is Want.WRITABLE:
+                    yield outbox.data
+                elif want is Want.SOON:
+                    time.sleep(waits.next(tally.sent))
+                else:
                     beat()
-                    data = finish(read(piece, limit))
-                    tally.guard = piece.hold.guard
-                    tally.sent += len(data)
-                    yield data
     finally:
         body.close()
 

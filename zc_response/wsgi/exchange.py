@@ -153,7 +153,7 @@ class Exchange:
         connection, policy = self._connection, self.policy
         transfer = Transfer(body, access, policy, tally)
         try:
-            head = connection.head()
+            head = connection.head(policy)
             if head is None:
                 yield b""
             transfer.head = head or b""

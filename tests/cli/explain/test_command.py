@@ -53,6 +53,11 @@ def explained(*arguments: str | Path, **settings: str) -> list[str]:
         ("", {"zero_copy": "off"}, "copy: switched off"),
         ("", {"strategy": "mmap"}, "mmap: asked for"),
         ("", {"direct_min": "100"}, "direct: around the page cache"),
+        (
+            "--server uvicorn-tls",
+            {"strategy": "direct"},
+            "direct: around the page cache",
+        ),
     ],
 )
 def test_it_says_what_is_chosen_and_why(
@@ -71,26 +76,35 @@ def test_a_small_file_is_copied_by_every_server(tmp_path: Path) -> None:
     assert explained(path)[1].strip().startswith("copy: small")
 
 
-def test_what_the_kernel_refuses_is_found_out(file: Path) -> None:
-    """By a byte that is sent: here there is no room for a mapping."""
+@pytest.mark.parametrize(
+    ("server", "strategy", "call", "told"),
+    [
+        ("uvicorn", "mmap", "mappings._map", "sendfile: mmap: No such device"),
+        ("uvicorn-tls", "direct", "files.open_directly", "copy: O_DIRECT: No such"),
+    ],
+)
+def test_what_the_kernel_refuses_is_found_out(
+    file: Path, server: str, strategy: str, call: str, told: str
+) -> None:
+    """By a byte that is sent."""
     code = (
         "import sys\n"
         "from zc_response.cli.explain import commands\n"
-        "from zc_response.kernel import mappings\n"
+        "from zc_response.kernel import files, mappings\n"
         "def refuse(*_):\n"
         "    raise OSError(19, 'No such device')\n"
-        "mappings._map = refuse\n"
-        "print(commands.explain(sys.argv[1], server='uvicorn', peer='remote')[1])"
+        f"{call} = refuse\n"
+        f"print(commands.explain(sys.argv[1], server='{server}', peer='remote')[1])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(file)],
-        env={**os.environ, "ZC_RESPONSE_STRATEGY": "mmap"},
+        env={**os.environ, "ZC_RESPONSE_STRATEGY": strategy},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    assert done.stdout.strip() == "sendfile: mmap: No such device"
+    assert done.stdout.strip().startswith(told)
 
 
 @pytest.mark.parametrize("arguments", ["/nowhere", "--server iis /etc/passwd"])

@@ -254,4 +254,5 @@ _MAKERS = {
     "churn": (),  # what counts is that there are none
     "writers": (_writers,),
     "strategies": (_strategies,),
+    "page-cache": (),
 }

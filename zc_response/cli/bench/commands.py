@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from zc_response.cli.bench.files import MIB, format_size, make_files, make_spars
 from zc_response.cli.bench.load import SMALL, choose_load, find_wrk
 from zc_response.cli.bench.markdown import markdown
 from zc_response.cli.bench.page import page
+from zc_response.cli.bench.page_cache import WAYS, PageCache, measure_page_cache
 from zc_response.cli.bench.ranges import Ranges, measure_ranges
 from zc_response.cli.bench.records import (
     Kind,
@@ -327,6 +329,23 @@ def strategies(
         measure_strategies(bench, record, setup)
 
     return _measure(common, record, number_of_turns(setup), measure)
+
+
+def page_cache(common: Common, *, size: int, rounds: int) -> int:
+    """Measure what a huge download leaves in the page cache, without a server."""
+    record = Record(
+        kind="page-cache",
+        titles={name: way.title for name, way in WAYS.items()},
+        environment=describe(common.directory, None),
+        settings={"rounds": rounds},
+    )
+    _warn_of_pacing(record)
+    measure = partial(
+        measure_page_cache,
+        record=record,
+        setup=PageCache(size=size, rounds=rounds),
+    )
+    return _measure(common, record, rounds * len(WAYS), measure)
 
 
 @contextmanager

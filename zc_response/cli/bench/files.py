@@ -53,7 +53,7 @@ def file_name(size: int) -> str:
 
 def make_files(directory: Path, sizes: list[int]) -> None:
     """Make a file of each size in `directory`, and bring it into the page cache."""
-    _check_space(directory, sum(sizes))
+    check_space(directory, sum(sizes))
     for size in sizes:
         path = directory / file_name(size)
         _write(path, size)
@@ -71,7 +71,8 @@ def make_cold_file(path: Path, size: int) -> None:
     _write(path, size)
 
 
-def _check_space(directory: Path, needed: int) -> None:
+def check_space(directory: Path, needed: int) -> None:
+    """Raise BenchmarkError if files of so many bytes have no place there."""
     free = shutil.disk_usage(directory).free
     wanted = needed + SPARE
     if free < wanted:

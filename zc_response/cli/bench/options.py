@@ -379,6 +379,15 @@ def strategies(common: Common, **options: Any) -> int:
     return commands.strategies(common, **options)
 
 
+@bench.command(name="page-cache")
+@size_option("--size", 10 * GIB, "The size of the file.")
+@number_option("--rounds", 3, 1, 1000, "How often each way has its turn.")
+@own_scenario
+def page_cache(common: Common, **options: Any) -> int:
+    """What a huge download leaves in the page cache: direct, cache=drop, sendfile."""
+    return commands.page_cache(common, **options)
+
+
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="One short round of each.")
 @scenario

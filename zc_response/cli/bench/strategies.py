@@ -85,12 +85,12 @@ def number_of_turns(setup: Strategies) -> int:
 def _turn(name: str, path: Path, seconds: float, *, is_cold: bool) -> dict[str, float]:
     disk = Disk(path=path.parent, kind="")
     sent, wall, cpu = 0, 0.0, 0.0
-    send = _read_and_write if name == BASELINE else _by(Strategy(name))
-    with FileSource.open(path) as source, _discarding() as sock:
+    send = _read_and_write if name == BASELINE else by(Strategy(name), Policy())
+    with FileSource.open(path) as source, discarding() as sock:
         source.is_kept = True
         while wall < seconds:
             if is_cold:
-                _settle(sock)
+                settle(sock)
                 disk.drop_caches(path)
             began, used = time.monotonic(), time.process_time()
             send(source, sock)
@@ -101,7 +101,7 @@ def _turn(name: str, path: Path, seconds: float, *, is_cold: bool) -> dict[str, 
     return {"rate": sent / wall, "cpu_per_byte": cpu / sent}
 
 
-def _settle(sock: socket.socket) -> None:
+def settle(sock: socket.socket) -> None:
     """Wait until the socket holds no page of the file: those cannot be evicted.
 
     The last of them are acknowledged when the kernel feels like it.
@@ -117,8 +117,10 @@ def _read_and_write(source: FileSource, sock: socket.socket) -> None:
         sock.sendall(source.read(offset, _CHUNK))
 
 
-def _by(strategy: Strategy) -> Callable[[FileSource, socket.socket], None]:
-    policy = Policy()
+def by(
+    strategy: Strategy, policy: Policy
+) -> Callable[[FileSource, socket.socket], None]:
+    """What sends a whole file over a socket by that strategy, and no other."""
 
     def send(source: FileSource, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -141,7 +143,7 @@ def _by(strategy: Strategy) -> Callable[[FileSource, socket.socket], None]:
 
 
 @contextmanager
-def _discarding() -> Iterator[socket.socket]:
+def discarding() -> Iterator[socket.socket]:
     """A connection over loopback to a process that discards what comes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer = socket.create_connection(listener.getsockname())

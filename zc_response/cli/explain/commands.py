@@ -13,7 +13,7 @@ from zc_response.planning import Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource
-from zc_response.transmit import Access, Body, Choice, Transfer
+from zc_response.transmit import Access, Body, Choice, Outbox, Transfer, body_into
 from zc_response.transmit.choose import Case, choose
 
 
@@ -58,8 +58,6 @@ def _tried(
     source: FileSource, policy: Policy, access: Access, choice: Choice
 ) -> tuple[str, str]:
     """The strategy that a byte really leaves by, and why: the choice may be refused."""
-    if access.fileno is None:
-        return choice
     tally = Tally(
         path=source.path,
         status=200,
@@ -68,10 +66,15 @@ def _tried(
         reason=choice.reason,
         guard="",
     )
+    body = Body([Slice(source, 0, 1)], policy)
+    if access.fileno is None:
+        with contextlib.closing(body):
+            for _want in body_into(Outbox(policy, tally), body, policy):
+                pass
+        return tally.strategy, tally.reason
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     with ours, theirs:
-        body = Body([Slice(source, 0, 1)], policy)
         transfer = Transfer(body, access._replace(fileno=ours.fileno), policy, tally)
         with contextlib.closing(transfer):
             for _want in transfer.steps():  # strict waits until it has been taken
