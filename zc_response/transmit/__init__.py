@@ -16,7 +16,7 @@ from zc_response.transmit.blocking_driver import (
     own_or_borrow,
 )
 from zc_response.transmit.body import Body
-from zc_response.transmit.choose import Choice, Strategy, choose
+from zc_response.transmit.choose import Choice, Strategy, choose, is_to_be_lent
 from zc_response.transmit.copy import (
     full_records,
     gather,
@@ -58,6 +58,7 @@ __all__ = [
     "gather",
     "gather_at_once",
     "handed_over",
+    "is_to_be_lent",
     "own_or_borrow",
     "reach",
     "read",

@@ -18,8 +18,16 @@ from zc_response.transmit.choose import Strategy, choose
 from zc_response.transmit.copy import copy
 from zc_response.transmit.direct import direct
 from zc_response.transmit.mapping import mmap
+from zc_response.transmit.memory import lend, until_given_back, write
 from zc_response.transmit.sendfile import sendfile
-from zc_response.transmit.steps import Cursor, Line, RefusedError, Steps, Want
+from zc_response.transmit.steps import (
+    Cursor,
+    Line,
+    Memory,
+    RefusedError,
+    Steps,
+    Want,
+)
 from zc_response.transmit.streaming import Frame, stream_chunks, stream_promised
 
 STRATEGIES: Final[dict[str, Callable[[Line, Cursor], Steps]]] = {
@@ -27,6 +35,10 @@ STRATEGIES: Final[dict[str, Callable[[Line, Cursor], Steps]]] = {
     Strategy.MMAP: mmap,
     Strategy.DIRECT: direct,
     Strategy.COPY: copy,
+}
+MEMORY_STRATEGIES: Final[dict[str, Callable[[Line, Memory], Steps]]] = {
+    Strategy.ZEROCOPY: lend,
+    Strategy.COPY: write,
 }
 
 
@@ -43,7 +55,7 @@ class Transfer:
     has to wait takes a duplicate, whose number nobody can close or reuse, and gives it
     up again for a long wait. Under `strict`, one that sends what could change, and what
     nobody has read, keeps it, so that it can be cut off by whoever looks after its
-    lease.
+    lease; and so does one that lends memory, because it must be able to take it back.
     """
 
     __slots__ = (
@@ -77,14 +89,16 @@ class Transfer:
         self._access, self._fileno, self._policy = access, access.fileno, policy
         self._refused: dict[str, str] = {}
         is_strict = policy.integrity == "strict" and not body.is_fixed
-        self._keeps_socket = is_strict and tally.strategy != Strategy.COPY
-        self._is_owner = self._keeps_socket
+        is_lending = tally.strategy == Strategy.ZEROCOPY
+        self._keeps_socket = is_lending or (
+            is_strict and tally.strategy != Strategy.COPY
+        )
+        self._is_owner = False
         self._lock = new_lock()
         self._steps: Generator[Want, None, None] | None = None
         self._wake: Callable[[], object] = _nobody
         try:
-            get = sockets.duplicate if self._is_owner else sockets.borrow
-            self._line = Line(get(access.fileno()), policy, tally)
+            self._line = Line(self._first_socket(), policy, tally)
         except BaseException:
             body.close()
             raise
@@ -92,6 +106,21 @@ class Transfer:
             hold.carrier = self
 
     # The socket --------------------------------------------------------------------
+
+    def _first_socket(self) -> sockets.Socket:
+        number = self._fileno()
+        if self._keeps_socket:
+            try:
+                own = sockets.duplicate(number)
+            except OSError as exc:
+                if self._body.memory is None:
+                    raise
+                self._keeps_socket = False  # nor is there any need, if it is copied
+                self._fall_back(f"MSG_ZEROCOPY: {exc.strerror}")
+            else:
+                self._is_owner = True
+                return own
+        return sockets.borrow(number)
 
     def fileno(self) -> int:
         """The descriptor to wait for; -1 while there is none."""
@@ -111,21 +140,30 @@ class Transfer:
         nginx takes that for its leaving, too, as long as it waits for somebody else
         (ngx_http_upstream_check_broken_connection).
         """
-        if sockets.has_left(self._fileno()):
+        if self._body.stream is None:  # the client is all that is waited for
+            self.check()
+        elif sockets.has_left(self._fileno()):
             raise DisconnectedError("the client left")
 
     def input(self) -> int:
-        """The descriptor that tells of what the stream's producer does."""
+        """The descriptor that tells of what the stream's producer does, or of what the
+        kernel gives back."""
+        if self._body.memory is not None:
+            return self._body.memory.loan.fileno()
         assert self._body.stream is not None
         return self._body.stream.fileno()
 
     @property
     def unacknowledged(self) -> int:
-        """Bytes in the socket that the client has not taken yet."""
+        """Bytes in the socket that the client has not taken yet.
+
+        As long as the kernel has not given back what was lent to it there are some.
+        """
+        owed = self._body.memory.loan.owed if self._body.memory else 0
         try:
-            return sockets.unacknowledged(self._fileno())
+            return sockets.unacknowledged(self._fileno()) or owed
         except DisconnectedError:
-            return 0
+            return owed
 
     def borrow(self) -> None:
         """Use the server's own descriptor for the turn that comes now.
@@ -187,8 +225,10 @@ class Transfer:
         last = len(pieces) - 1
         line.open()
         if self.head:
-            more = last >= 0 or bool(tail)
+            more = last >= 0 or self._body.memory is not None or bool(tail)
             yield from line.write(self.head, more=more, counted=False)
+        if self._body.memory is not None:
+            yield from self._send(self._body.memory)
         for index, piece in enumerate(pieces):
             if isinstance(piece, bytes):
                 yield from line.write(piece, more=index < last or bool(tail))
@@ -196,6 +236,9 @@ class Transfer:
                 yield from self._send(piece)
         if tail:
             yield from line.write(tail, more=False, counted=False)
+        if self._body.memory is not None:
+            line.uncork()
+            yield from until_given_back(line, self._body.memory)
         yield from line.close()
         if self._keeps_socket:
             yield from self._arrival()
@@ -220,28 +263,35 @@ class Transfer:
                 hold.check()
             yield Want.SOON
 
-    def _send(self, cursor: Cursor) -> Steps:
+    def _send(self, piece: Cursor | Memory) -> Steps:
         tally = self._line.tally
-        while cursor.left:
+        while piece.left:
             try:
-                steps = STRATEGIES[tally.strategy](self._line, cursor)
-                if self._policy.cache == "drop":
-                    steps = forgetting(steps, cursor)
-                yield from steps
+                yield from self._by(tally.strategy, piece)
             except RefusedError as refusal:
-                self._refused[tally.strategy] = str(refusal)
-                tally.strategy = self._next_best()
-                tally.reason = "; ".join(self._refused.values())
+                self._fall_back(str(refusal))
+
+    def _fall_back(self, why: str) -> None:
+        tally = self.tally
+        self._refused[tally.strategy] = why
+        tally.strategy = self._next_best()
+        tally.reason = "; ".join(self._refused.values())
+
+    def _by(self, strategy: str, piece: Cursor | Memory) -> Steps:
+        if isinstance(piece, Memory):
+            return MEMORY_STRATEGIES[strategy](self._line, piece)
+        steps = STRATEGIES[strategy](self._line, piece)
+        return forgetting(steps, piece) if self._policy.cache == "drop" else steps
 
     def _next_best(self) -> Strategy:
         """The strategy for what is left, without those that have been refused."""
-        tally = self._line.tally
         return choose(
             self._access,
             self._policy,
             is_firm=self._body.is_firm,
             is_fixed=self._body.is_fixed,
-            count=tally.promised,
+            in_memory=self._body.memory is not None,
+            count=self.tally.promised,
             refused=self._refused.keys(),
         ).strategy
 
@@ -290,7 +340,13 @@ class Transfer:
         sockets.reset(self._line.socket)
 
     def close(self) -> None:
-        """Give everything back: the files, and the socket."""
+        """Give everything back: the files, and the socket.
+
+        What the kernel still has of our memory is taken back first; its connection is
+        reset then.
+        """
+        if self._body.memory is not None:
+            self._body.memory.loan.end(self._line.socket)
         with self._lock:
             self._let_go()
         self._wake = _nobody
