@@ -21,6 +21,8 @@ from zc_response.threads import lane
 from zc_response.transmit import peers
 from zc_response.transmit.waits import Waits
 
+EPOLLOUT: Final = 4  # linux/eventpoll.h
+
 
 class Loan:
     """What one transfer has lent, and what of it has not come back.
@@ -29,11 +31,12 @@ class Loan:
     after all.
     """
 
-    __slots__ = ("_data", "_epoll", "owed", "was_copied")
+    __slots__ = ("_data", "_epoll", "_events", "owed", "was_copied")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._epoll: Any = None
+        self._events = 0
         self.owed = 0
         self.was_copied = False
 
@@ -51,19 +54,25 @@ class Loan:
             peers.has_copied(sock.fileno())
         return calls > 0
 
-    def is_watching(self, sock: sockets.Socket) -> bool:
+    def is_watching(self, sock: sockets.Socket, *, for_room: bool) -> bool:
         """True if `fileno` is readable as soon as there is something to take back.
 
-        No loop can wait for errors alone; an epoll instance can, and every loop for
-        that. False if no descriptor is left for one.
+        Or, if that is waited for, room in the socket. A loop cannot wait for that: the
+        error queue is an error to it, which comes with whatever is waited for, and on
+        which libuv never looks at a descriptor again (uv__poll_io). An epoll instance
+        takes it as it is, and every loop can wait for one. False if no descriptor is
+        left for it.
         """
+        events = EPOLLOUT if for_room else 0
         if self._epoll is None:
             try:
-                epoll = original("select", "epoll")()
+                self._epoll = original("select", "epoll")()
             except OSError:
                 return False
-            epoll.register(sock.fileno(), 0)
-            self._epoll = epoll
+            self._epoll.register(sock.fileno(), events)
+        elif events != self._events:
+            self._epoll.modify(sock.fileno(), events)
+        self._events = events
         return True
 
     def fileno(self) -> int:
@@ -79,7 +88,7 @@ class Loan:
         if self._epoll is not None:
             self._epoll.close()
             self._epoll = None
-        if not self.owed:
+        if not self.owed or sock.fileno() < 0:
             return
         sockets.abort(sock)
         sockets.reset(sock)

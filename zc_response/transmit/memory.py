@@ -52,7 +52,7 @@ def _send(line: Line, memory: Memory, send: _Send) -> Steps:
             memory.loan.take_back(line.socket)
             count = send(line, memory, piece, len(piece) < memory.left)
         except BlockingIOError:
-            yield line.is_full()
+            yield _room(line, memory)
             continue
         except OSError as exc:
             if exc.errno in sockets.REFUSED and send is _lend:
@@ -63,7 +63,16 @@ def _send(line: Line, memory: Memory, send: _Send) -> Steps:
         if count == len(piece) and memory.left:
             yield Want.TURN
         elif line.waits and memory.left:
-            yield line.is_full()
+            yield _room(line, memory)
+
+
+def _room(line: Line, memory: Memory) -> Want:
+    """What to wait for now that the socket is full, though notices may come."""
+    want = line.is_full()
+    if not memory.loan.owed:
+        return want
+    is_watching = memory.loan.is_watching(line.socket, for_room=True)
+    return Want.READABLE if is_watching else Want.SOON
 
 
 def _lend(line: Line, memory: Memory, piece: memoryview, more: bool) -> int:
@@ -95,7 +104,7 @@ def until_given_back(line: Line, memory: Memory) -> Steps:
         while loan.owed:
             if loan.take_back(line.socket):
                 continue
-            if loan.is_watching(line.socket):
+            if loan.is_watching(line.socket, for_room=False):
                 yield Want.READABLE
             if not loan.take_back(line.socket):
                 sockets.check(line.socket)

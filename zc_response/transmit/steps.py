@@ -29,8 +29,8 @@ class Want(Enum):
     """To be somewhere else: the next step may have to wait for a disk. Whoever must
     not wait has it taken in another thread."""
     READABLE = auto()
-    """The stream that is sent has nothing to take, or the kernel has not given back
-    what was lent to it; the job's `input` tells of more."""
+    """The stream that is sent has nothing to take, or memory is lent to the kernel, and
+    there is neither room nor any of it back; the job's `input` tells of more."""
     SOON = auto()
     """Some milliseconds, for something that nobody will tell."""
 
