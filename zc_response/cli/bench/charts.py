@@ -254,4 +254,5 @@ _MAKERS = {
     "churn": (),  # what counts is that there are none
     "writers": (_writers,),
     "strategies": (_strategies,),
+    "lending": (),  # a table is enough for two
 }

@@ -26,6 +26,7 @@ Kind = Literal[
     "churn",
     "writers",
     "strategies",
+    "lending",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PREFIX: Final = "zc-bench-"

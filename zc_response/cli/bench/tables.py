@@ -33,6 +33,7 @@ TITLES: Final[Mapping[Kind, str]] = {
     "churn": "What clients get of files that are written to",
     "writers": "How long a writer waits",
     "strategies": "Strategies, without a server",
+    "lending": "Bodies in memory, without a server",
 }
 PLACES: Final[Mapping[Kind, str]] = {
     "ranges": "range",
@@ -42,6 +43,7 @@ PLACES: Final[Mapping[Kind, str]] = {
     "churn": "integrity",
     "writers": "beside",
     "strategies": "file",
+    "lending": "body",
 }
 METHODS: Final[Mapping[Kind, str]] = {
     "ranges": "by wrk on one keep-alive connection",
@@ -52,6 +54,7 @@ METHODS: Final[Mapping[Kind, str]] = {
     "churn": "every byte of every body is checked",
     "writers": "another process opens the file with O_WRONLY",
     "strategies": "over one TCP connection to a process that discards",
+    "lending": "over one TCP connection to a process that discards",
 }
 
 
