@@ -18,12 +18,15 @@ from zc_response.transmit.choose import RULES
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "strategies.md"
-RECORD: Final = ROOT / "benchmarks" / "results" / "strategies" / "strategies.json"
+RESULTS: Final = ROOT / "benchmarks" / "results"
+RECORD: Final = RESULTS / "strategies" / "strategies.json"
+LENT: Final = RESULTS / "lending" / "lending.json"
 
 
 def page(text: str) -> str:
     """The page with the tables of today."""
     text = put(text, "rules", rules())
+    text = put(text, "lent", markdown(load(LENT)))
     return put(text, "measured", markdown(load(RECORD)))
 
 
