@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import select
 import socket
 import threading
 import time
@@ -215,6 +216,44 @@ def test_who_waits_for_a_slow_client_does_not_spin(run: Run, line: Pair) -> None
     assert len(turns) < 2000
 
 
+@pytest.mark.usefixtures("card")
+def test_room_in_the_socket_wakes_nobody_who_waits_for_the_last_notices(
+    line: Pair, failing: Callable[..., None]
+) -> None:
+    """Though he has waited for room before."""
+    failing("lend", errno.EAGAIN, fails=lambda number: number == 2)
+    ours, _peer = line
+    settings: dict[str, Any] = {"unsent_bytes": 1 << 20, "step_bytes": 100_000}
+    with lending(ours, CONTENT[:300_000], **settings) as (transfer, tally):
+        wants = []
+        while tally.sent < 300_000:
+            wants.append(next(transfer.steps()))
+        assert Want.READABLE in wants
+        while next(transfer.steps()) is not Want.READABLE:
+            pass
+        assert select.select([], [ours], [], 0)[1]
+        assert not select.select([transfer.input()], [], [], 0.05)[0]
+
+
+@pytest.mark.usefixtures("card")
+def test_nothing_is_held_back_while_the_last_notices_are_waited_for(
+    line: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large body leaves in full segments, but for its last one."""
+    corked: list[bool] = []
+    monkeypatch.setattr(sockets, "is_paced", lambda _sock: False)
+    monkeypatch.setattr(sockets, "cork", lambda _sock, on: corked.append(on))
+    ours, peer = line
+    peer.setblocking(False)
+    with lending(ours) as (transfer, tally):
+        for want in transfer.steps():
+            with contextlib.suppress(BlockingIOError):
+                peer.recv(1 << 20)
+            if tally.sent == len(BIG) and want is Want.READABLE:
+                assert corked == [True, False]
+    assert corked == [True, False]
+
+
 # What the kernel may answer ---------------------------------------------------------
 
 
@@ -373,6 +412,21 @@ def test_without_a_descriptor_to_wait_with_it_asks_from_time_to_time(
         assert owed(transfer) == 0
 
 
+@pytest.mark.usefixtures("card")
+def test_a_notice_that_never_comes_is_waited_for_no_longer_than_a_client(
+    line: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, peer = line
+    with monkeypatch.context() as patch:
+        patch.setattr(zerocopy, "notices", lambda _sock: Notices(0, False))
+        with lending(ours, b"short", stall_timeout=0.3) as (transfer, _tally):
+            with pytest.raises(StalledError):
+                drive_here(transfer, lambda: None)
+    with pytest.raises(ConnectionResetError):
+        receive(peer, 6)
+    eventually(lambda: not loans._kept)
+
+
 # Who ends too early -----------------------------------------------------------------
 
 
@@ -451,6 +505,21 @@ def test_memory_is_free_only_after_the_reset(
     assert order == ["reset", "the queue is gone", "freed"]
     with pytest.raises(ConnectionResetError):
         receive(peer, size)
+
+
+@pytest.mark.usefixtures("card")
+def test_a_connection_that_its_server_closes_meanwhile_is_reset(line: Pair) -> None:
+    """What is queued on it would be sent to its end, out of memory that is free."""
+    ours, peer = line
+    with lending(ours) as (transfer, _tally):
+        list(islice(transfer.steps(), 20))
+        assert owed(transfer) > 0
+        ours.close()
+        with pytest.raises(DisconnectedError):
+            transfer.check()
+    assert owed(transfer) == 0
+    with pytest.raises(ConnectionResetError):
+        receive(peer, len(BIG))
 
 
 @pytest.mark.usefixtures("card")
