@@ -8,10 +8,13 @@ import errno
 import os
 import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -344,6 +347,43 @@ def test_a_piece_for_which_no_more_may_be_pinned_is_written(
     assert arrived + receive(peer, len(BIG)) == BIG
     assert tally.strategy == "zerocopy"
     assert tally.reason == "the test says so; in part copied: No buffer space available"
+
+
+PINNING_LITTLE = """
+import os, resource, threading
+import pytest
+from tests.lending import gather, lead_elsewhere
+from tests.transmit.lines import connected, receive
+from tests.transmit.test_memory import BIG, lending
+from zc_response.transmit import drive_here
+
+lead_elsewhere(pytest.MonkeyPatch())
+gather(pytest.MonkeyPatch())
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 20, 1 << 20))
+if os.geteuid() == 0:
+    os.setuid(65534)  # and so without CAP_IPC_LOCK, which knows no limit
+arrived = []
+with connected() as (ours, peer):
+    reader = threading.Thread(target=lambda: arrived.append(receive(peer, len(BIG))))
+    reader.start()
+    with lending(ours) as (transfer, tally):
+        drive_here(transfer, lambda: None)
+    reader.join()
+print(arrived == [BIG], tally.strategy, tally.reason, sep="|")
+"""
+
+
+def test_the_limit_on_pinned_memory_is_met_and_nothing_lost() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PINNING_LITTLE],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    reason = "the test says so; in part copied: No buffer space available"
+    assert done.stdout.strip() == f"True|zerocopy|{reason}"
 
 
 @pytest.mark.usefixtures("card")
