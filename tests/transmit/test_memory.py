@@ -318,7 +318,9 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.mark.usefixtures("card")
 @pytest.mark.parametrize(
-    ("call", "after"), [("enable", 0), ("lend", 0), ("lend", 3)], ids=str
+    ("call", "after"),
+    [("enable", 0), ("notices", 0), ("lend", 0), ("lend", 3)],
+    ids=str,
 )
 @pytest.mark.parametrize("code", sorted(sockets.REFUSED), ids=errno.errorcode.get)
 def test_what_is_refused_is_written(
@@ -328,6 +330,7 @@ def test_what_is_refused_is_written(
     ours, peer = line
     with lending(ours) as (transfer, tally):
         arrived = pump(transfer, peer)
+        assert owed(transfer) == 0
     ours.close()
     assert arrived + receive(peer, len(BIG)) == BIG
     assert tally.strategy == "copy"

@@ -13,6 +13,7 @@ somebody else's soon, and what they put there goes to the client. So
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 from zc_response.kernel import sockets, zerocopy
@@ -66,10 +67,9 @@ class Loan:
         events = EPOLLOUT if for_room else 0
         if self._epoll is None:
             try:
-                self._epoll = original("select", "epoll")()
+                self._epoll = _watching(sock.fileno(), events)
             except OSError:
                 return False
-            self._epoll.register(sock.fileno(), events)
         elif events != self._events:
             self._epoll.modify(sock.fileno(), events)
         self._events = events
@@ -103,6 +103,16 @@ class Loan:
         return self.owed <= 0
 
 
+def _watching(fd: int, events: int) -> Any:
+    epoll = original("select", "epoll")()
+    try:
+        epoll.register(fd, events)
+    except BaseException:
+        epoll.close()
+        raise
+    return epoll
+
+
 _kept: Final[list[tuple[Loan, sockets.Socket]]] = []
 """Those of connections that are no more, of which a card or a queue has not let go."""
 _lock: Final = new_lock()
@@ -111,7 +121,8 @@ _lock: Final = new_lock()
 def _keep(loan: Loan, sock: sockets.Socket) -> None:
     with _lock:
         _kept.append((loan, sock))
-    lane("memory that is lent", 1).submit(_release)
+    with suppress(RuntimeError):  # no thread is left: the next one sees to it, too
+        lane("memory that is lent", 1).submit(_release)
 
 
 def _release() -> None:

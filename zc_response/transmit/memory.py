@@ -32,9 +32,13 @@ _Send = Callable[[Line, Memory, memoryview, bool], int]
 
 
 def lend(line: Line, memory: Memory) -> Steps:
-    """Send what is left without a copy, a step at a time."""
+    """Send what is left without a copy, a step at a time.
+
+    Nothing is lent before it is known that notices can be taken.
+    """
     try:
         zerocopy.enable(line.socket)
+        zerocopy.notices(line.socket)
     except OSError as exc:
         raise RefusedError(f"MSG_ZEROCOPY: {exc.strerror}") from exc
     return _send(line, memory, _lend)

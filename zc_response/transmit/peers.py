@@ -61,7 +61,7 @@ def has_copied(fd: int) -> None:
 def _way(fd: int) -> Way:
     try:
         peer = sockets.peer(fd)
-    except OSError:
+    except (OSError, ValueError):  # gone, or closed already
         return _HERE
     return _HERE if peer is None else _way_to(*peer)
 

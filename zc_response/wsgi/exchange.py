@@ -47,11 +47,15 @@ class Exchange:
         Whatever is no plain list may begin with a chunk of ours when it is iterated,
         and what is one may be a single large chunk.
         """
-        if isinstance(body, list | tuple):
-            least = self.policy.zerocopy_min
-            if not (least and len(body) == 1 and len(body[0]) >= least):
-                return body
-        return _Sending(self, body)
+        is_plain = isinstance(body, list | tuple)
+        return (
+            body if is_plain and not self._may_be_lent(body) else _Sending(self, body)
+        )
+
+    def _may_be_lent(self, body: Any) -> bool:
+        least = self.policy.zerocopy_min
+        is_one = least > 0 and len(body) == 1 and type(body[0]) is bytes
+        return is_one and len(body[0]) >= least
 
     def expect(self, memo: dict[object, Any]) -> None:
         """See `Connection`."""
