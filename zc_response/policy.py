@@ -26,6 +26,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
 _LEAST: Final[dict[str, float]] = {
     "compress_bytes": 0,
     "direct_min": 0,
+    "zerocopy_min": 0,
     "max_parts": 0,
     "small_bytes": 0,
     "step_bytes": 1,
@@ -67,6 +68,15 @@ class Policy:
     that they push nothing out of it; 0 for none.
 
     It costs what a copy costs, and the disk is read each time.
+    """
+
+    zerocopy_min: int = 0
+    """Bodies of so many bytes or more that an application has in memory, as `bytes`,
+    are lent to the kernel (MSG_ZEROCOPY) where the client is on another host; 0 for
+    none.
+
+    Only a network card that gathers what it sends makes that pay, and that has not been
+    measured; what is copied after all is noticed, and costs more than it would have.
     """
 
     cache: str = "keep"

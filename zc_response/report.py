@@ -28,6 +28,10 @@ from zc_response.errors import (
 logger: Final = logging.getLogger("zc_response.transfer")
 
 
+IN_MEMORY: Final = "in memory"
+"""What stands for the path of a body that comes from no file."""
+
+
 class Outcome(str, Enum):
     """How a body ended."""
 

@@ -49,7 +49,7 @@ def traced(
     Only of the server itself, not of what it starts.
     """
     calls = "sendfile,splice,write,writev,sendto,sendmsg,pread64,preadv,preadv2,read"
-    calls += ",openat"
+    calls += ",openat,recvmsg"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.set_inheritable(True)
         number = listener.fileno()

@@ -76,7 +76,8 @@ def everything() -> list[Record]:
     """A record of each kind."""
     memory = record("memory", samples=[sample(name) for name in NAMES])
     kinds: tuple[Kind, ...] = (
-        *("cold", "crowd", "stalled", "churn", "writers", "strategies", "page-cache"),
+        *("cold", "crowd", "stalled", "churn", "writers", "strategies"),
+        *("page-cache", "lending"),
     )
     others = [latency(kind) for kind in kinds]
     return [throughput(), latency("ranges"), memory, *others]

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from tests.cli.samples import latency, throughput
 from zc_response import __version__, cli
-from zc_response.cli.bench import disks
+from zc_response.cli.bench import disks, lending
 from zc_response.cli.bench.records import KINDS, path_in, save
 from zc_response.cli.commands import zc_response
 
@@ -223,6 +223,25 @@ def test_the_strategies_are_measured_without_a_server(tmp_path: Path) -> None:
     places = {"4 KiB, hot", "1 MiB, hot", "1 MiB, cold"}
     assert {each["place"] for each in found} == places
     assert all(each["values"]["rate"] > 0 for each in found)
+
+
+@linux
+def test_what_is_lent_is_measured_beside_what_is_copied(tmp_path: Path) -> None:
+    links = [link for link in ("loopback", "veth") if not lending.why_not(link)]
+    options = ("--sizes=64KiB,1MiB", "--seconds=0.01", f"--links={','.join(links)}")
+    made = measure(tmp_path, "lending", *options)
+    found = made["measurements"]
+    assert isinstance(found, list)
+    assert {each["candidate"] for each in found} == {"write", "lend"}
+    places = {f"{size}, {link}" for size in ("64 KiB", "1 MiB") for link in links}
+    assert {each["place"] for each in found} == places
+    assert all(each["values"]["rate"] > 0 for each in found)
+
+
+def test_a_link_that_is_none_is_refused(tmp_path: Path) -> None:
+    result = run("bench", "lending", "--links=wire", f"--output={tmp_path}")
+    assert result.exit_code == 2
+    assert "--links wire: there are loopback, veth" in result.output
 
 
 def usable_disk() -> str:

@@ -18,14 +18,19 @@ from zc_response.transmit.choose import RULES
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "strategies.md"
-RECORDS: Final = ROOT / "benchmarks" / "results" / "strategies"
+RESULTS: Final = ROOT / "benchmarks" / "results"
 
 
 def page(text: str) -> str:
     """The page with the tables of today."""
     text = put(text, "rules", rules())
-    text = put(text, "measured", markdown(load(RECORDS / "strategies.json")))
-    return put(text, "page cache", markdown(load(RECORDS / "page-cache.json")))
+    for name, record in (
+        ("measured", "strategies/strategies.json"),
+        ("page cache", "strategies/page-cache.json"),
+        ("lent", "lending/lending.json"),
+    ):
+        text = put(text, name, markdown(load(RESULTS / record)))
+    return text
 
 
 def rules() -> str:

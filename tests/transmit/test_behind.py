@@ -14,7 +14,7 @@ from zc_response.kernel import pages
 from zc_response.planning import Slice
 from zc_response.sources import FileSource
 from zc_response.transmit import Strategy, behind
-from zc_response.transmit.slices import STRATEGIES
+from zc_response.transmit.pieces import STRATEGIES
 
 BIG = CONTENT * 32
 STRETCH = 4 * len(CONTENT)  # the kernel has pieces of 2 MiB, which leave as a whole

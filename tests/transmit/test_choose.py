@@ -16,6 +16,7 @@ def fileno() -> int:
 REMOTE, SAME_HOST = False, True
 NO_SOCKET = Access(obstacle="TLS")
 SOCKET = Access(fileno=fileno)
+ENCRYPTED = Access(fileno=fileno, encrypts=True)
 
 
 @pytest.fixture
@@ -149,3 +150,44 @@ def test_what_is_no_file_on_a_disk_is_never_read_around_the_page_cache(
         flows=kind == "flows",
     )
     assert choice.strategy != Strategy.DIRECT
+
+
+PLENTY = {"zerocopy_min": 10}
+
+
+@pytest.mark.parametrize(
+    ("settings", "way", "same_host", "count", "strategy", "reason"),
+    [
+        (PLENTY, SOCKET, REMOTE, 10, "zerocopy", "in memory, and a client on another"),
+        (PLENTY, SOCKET, REMOTE, 9, "copy", "in memory"),
+        (PLENTY, SOCKET, SAME_HOST, 10, "copy", "in memory"),
+        (PLENTY, ENCRYPTED, REMOTE, 10, "copy", "in memory"),
+        (PLENTY, NO_SOCKET, REMOTE, 10, "copy", "TLS"),
+        (PLENTY | {"strategy": "copy"}, SOCKET, REMOTE, 10, "copy", "switched off"),
+        (PLENTY | {"zero_copy": False}, SOCKET, REMOTE, 10, "copy", "switched off"),
+        (PLENTY | {"direct_min": 1}, SOCKET, REMOTE, 9, "copy", "in memory"),
+        ({}, SOCKET, REMOTE, 1 << 30, "copy", "in memory"),
+    ],
+)
+def test_memory_is_lent_where_somebody_asked_for_it_and_to_another_host(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, object],
+    way: Access,
+    same_host: bool,
+    count: int,
+    strategy: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(access, "may_lend", lambda _fd: not same_host)
+    policy = Policy(**settings)  # type: ignore[arg-type]
+
+    choice = choose(way, policy, is_firm=True, in_memory=True, count=count)
+
+    assert choice.strategy == strategy
+    assert choice.reason.startswith(reason)
+
+
+def test_a_file_is_never_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "may_lend", lambda _fd: True)
+    policy = Policy(zerocopy_min=1)
+    assert choose(SOCKET, policy, is_firm=True, count=10).strategy == "sendfile"

@@ -153,7 +153,7 @@ def test_an_answer_holds_for_a_while(
 def test_not_every_client_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "_MOST_ANSWERS", 10)
     for number in range(100):
-        peers._is_here(socket.AF_INET, bytes((192, 0, 2, number)))
+        peers._way_to(socket.AF_INET, bytes((192, 0, 2, number)))
     assert len(peers._answers) == 10
 
 

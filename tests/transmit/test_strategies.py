@@ -29,7 +29,7 @@ from zc_response.kernel.mappings import Mapping
 from zc_response.planning import Segment, Slice
 from zc_response.sources import FileSource
 from zc_response.transmit import Strategy, Transfer
-from zc_response.transmit.slices import STRATEGIES
+from zc_response.transmit.pieces import STRATEGIES
 from zc_response.transmit.steps import Want
 
 every_strategy = pytest.mark.parametrize("strategy", [*STRATEGIES, Strategy.SPLICE])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeGuard
 
 from zc_response.asgi.connections import Connection
 from zc_response.asgi.copying import copy_body
@@ -28,9 +29,9 @@ from zc_response.errors import (
 )
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
-from zc_response.report import Tally
+from zc_response.report import IN_MEMORY, Tally
 from zc_response.sources import FileSource, Stream, open_files, place_of
-from zc_response.transmit import Access, Body, Transfer, choose, drive
+from zc_response.transmit import Access, Body, Transfer, choose, drive, is_to_be_lent
 
 
 class Exchange:
@@ -85,21 +86,38 @@ class Exchange:
 
     async def _body(self, message: Message) -> None:
         """Pass body bytes on, together with the start if they are all there is."""
-        size = len(message.get("body", b""))
+        data = message.get("body", b"")
+        size = len(data)
         if self._owed is not None:
             self._owed -= size
         start = self._start
-        if (
+        is_whole = (
             start is not None
-            and 0 < size <= self._policy.small_bytes
+            and size > 0
             and not message.get("more_body", False)
             and not self._connection.bodiless(self._status)
-        ):
+        )
+        if is_whole and self._owed == 0 and self._is_to_be_lent(data):
+            await self._lend(data)
+        elif start is not None and is_whole and size <= self._policy.small_bytes:
             self._start = None
             await self._connection.send_together(self._send, start, message)
         else:
             await self.release_start()
             await self._send(message)
+
+    def _is_to_be_lent(self, data: object) -> TypeGuard[bytes]:
+        connection = self._connection
+        try:
+            return is_to_be_lent(data, connection.access, self._policy)
+        except DisconnectedError:
+            return False
+
+    async def _lend(self, data: bytes) -> None:
+        """Send a body that is in memory, and tell the server that it is complete."""
+        body = partial(Body.of_memory, data, self._policy)
+        if await self._transmit(body, IN_MEMORY, len(data)):
+            await self._send({"type": "http.response.body", "body": b""})
 
     @property
     def is_untouched(self) -> bool:
@@ -232,6 +250,7 @@ class Exchange:
             is_firm=body.is_firm,
             is_fixed=body.is_fixed,
             flows=flows,
+            in_memory=body.memory is not None,
             count=count,
         )
         tally = Tally(

@@ -123,6 +123,16 @@ def reset(sock: Socket) -> None:
             pass
 
 
+def check(sock: Socket) -> None:
+    """Raise the error that the connection has broken with, as OSError, if it has.
+
+    SO_ERROR (socket(7)); nobody else is told of it any more.
+    """
+    number = sock.getsockopt(_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
 def limit_wait(sock: Socket, seconds: float) -> None:
     """Have calls that send on a blocking socket wait for the peer so long at the most.
 

@@ -16,7 +16,13 @@ from zc_response.transmit.blocking_driver import (
     own_or_borrow,
 )
 from zc_response.transmit.body import Body
-from zc_response.transmit.choose import Choice, Strategy, choose, is_huge
+from zc_response.transmit.choose import (
+    Choice,
+    Strategy,
+    choose,
+    is_huge,
+    is_to_be_lent,
+)
 from zc_response.transmit.copy import (
     gather,
     gather_at_once,
@@ -57,6 +63,7 @@ __all__ = [
     "gather_at_once",
     "handed_over",
     "is_huge",
+    "is_to_be_lent",
     "own_or_borrow",
     "reach",
     "read_whole",

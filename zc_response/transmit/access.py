@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from zc_response.kernel import tls
-from zc_response.transmit.peers import is_same_host
+from zc_response.transmit.peers import is_same_host, may_lend
 
 
 class Access(NamedTuple):
@@ -26,6 +26,12 @@ class Access(NamedTuple):
     def is_same_host(self) -> bool:
         """True unless the client is surely on another host."""
         return self.fileno is None or is_same_host(self.fileno())
+
+    def may_lend(self) -> bool:
+        """True if the kernel may be lent memory, to send from it to another host."""
+        if self.fileno is None or self.encrypts:
+            return False
+        return may_lend(self.fileno())
 
 
 def reach(sock: Any, fileno: Callable[[], int], *, is_tls: bool) -> Access:

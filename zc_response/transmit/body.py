@@ -1,6 +1,6 @@
 """A body to be sent: its segments, and a hold on each file they are slices of.
 
-Or a stream, which is all of its body.
+Or a stream, which is all of its body; or bytes that may be lent to the kernel.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from zc_response.guards import COUNT, LEASE, Hold
 from zc_response.planning import Segment
 from zc_response.policy import Policy
 from zc_response.sources import FileSource, Stream
-from zc_response.transmit.steps import Cursor, source_of
+from zc_response.transmit.steps import Cursor, Memory, source_of
 
 
 class Body:
@@ -22,10 +22,11 @@ class Body:
     if a file has changed since it was opened; nothing has been sent of it then.
     """
 
-    __slots__ = ("holds", "pieces", "stream")
+    __slots__ = ("holds", "memory", "pieces", "stream")
 
     def __init__(self, segments: Sequence[Segment], policy: Policy) -> None:
         self.stream: Stream | None = None
+        self.memory: Memory | None = None
         self.holds: list[Hold] = []
         self.pieces: list[bytes | Cursor] = []
         held: dict[FileSource, Hold] = {}
@@ -52,6 +53,13 @@ class Body:
         """A body that is a stream, which becomes its own."""
         body = cls((), policy)
         body.stream = stream
+        return body
+
+    @classmethod
+    def of_memory(cls, data: bytes, policy: Policy) -> Body:
+        """A body that is in memory. What is `bytes` nobody can change."""
+        body = cls((), policy)
+        body.memory = Memory(data)
         return body
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 from zc_response.policy import Policy
 from zc_response.transmit.access import Access
@@ -25,6 +25,8 @@ class Strategy(str, Enum):
     """Read around the page cache (O_DIRECT) and written out."""
     SPLICE = "splice"
     """By reference, from a pipe to the socket (splice(2))."""
+    ZEROCOPY = "zerocopy"
+    """By reference, from memory that is lent to the kernel (send(2), MSG_ZEROCOPY)."""
     COPY = "copy"
     """Read into memory and written out again."""
 
@@ -50,8 +52,8 @@ class Case:
 
     `is_firm` says that nobody can change the files unless we let go of them, `is_fixed`
     that nobody ever can, not even what is under way of them; `flows` that it is a pipe
-    or a socket: what has been written to that is nobody's to change. `count` is how
-    many bytes there are to be sent.
+    or a socket: what has been written to that is nobody's to change; `in_memory` that
+    it is bytes. `count` is how many there are to be sent.
     """
 
     access: Access
@@ -60,6 +62,13 @@ class Case:
     count: int
     is_fixed: bool = False
     flows: bool = False
+    in_memory: bool = False
+
+    @property
+    def is_lent(self) -> bool:
+        """True if the kernel is to read it where it is."""
+        least = self.policy.zerocopy_min
+        return self.in_memory and 0 < least <= self.count and self.access.may_lend()
 
     @property
     def is_strict(self) -> bool:
@@ -69,7 +78,8 @@ class Case:
     @property
     def is_huge(self) -> bool:
         """True if it is not to be read through the page cache."""
-        return is_huge(self.policy, self.count) and not self.is_fixed and not self.flows
+        is_file = not (self.is_fixed or self.flows or self.in_memory)
+        return is_file and is_huge(self.policy, self.count)
 
 
 class Rule(NamedTuple):
@@ -82,8 +92,8 @@ class Rule(NamedTuple):
     reason: str
 
 
-_COPY, _DIRECT, _MMAP, _SENDFILE, _SPLICE = map(
-    Strategy, ("copy", "direct", "mmap", "sendfile", "splice")
+_COPY, _DIRECT, _MMAP, _SENDFILE, _SPLICE, _ZEROCOPY = map(
+    Strategy, ("copy", "direct", "mmap", "sendfile", "splice", "zerocopy")
 )
 
 RULES: Final = (
@@ -110,6 +120,18 @@ RULES: Final = (
         lambda case: case.flows,
         (_SPLICE, _COPY),
         "a pipe, and a plain socket",
+    ),
+    Rule(
+        "it is in memory, `zerocopy_min` bytes or more, and goes to another host",
+        lambda case: case.is_lent,
+        (_ZEROCOPY,),
+        "in memory, and a client on another host",
+    ),
+    Rule(
+        "it is in memory",
+        lambda case: case.in_memory,
+        (_COPY,),
+        "in memory",
     ),
     Rule(
         "`integrity` is `strict`, and there is no firm lease on the file",
@@ -156,11 +178,12 @@ def choose(
     count: int,
     is_fixed: bool = False,
     flows: bool = False,
+    in_memory: bool = False,
     refused: AbstractSet[str] = NONE,
 ) -> Choice:
     """The strategy for slices of regular files over `access`, and why.
 
-    Or, if it `flows`, for a stream.
+    Or, if it `flows`, for a stream; or for bytes `in_memory`.
     """
     case = Case(
         access=access,
@@ -168,10 +191,29 @@ def choose(
         is_firm=is_firm,
         is_fixed=is_fixed,
         flows=flows,
+        in_memory=in_memory,
         count=count,
     )
     rule, strategy = deciding(case, refused)
     return Choice(strategy, rule.reason or access.obstacle)
+
+
+def is_to_be_lent(
+    data: object, access: Callable[[], Access], policy: Policy
+) -> TypeGuard[bytes]:
+    """True if a body that an application has in memory is worth a transfer of ours.
+
+    Only what is `bytes`, whose memory nobody can change.
+    """
+    return (
+        policy.zerocopy_min > 0
+        and type(data) is bytes
+        and len(data) >= policy.zerocopy_min
+        and choose(
+            access(), policy, is_firm=True, in_memory=True, count=len(data)
+        ).strategy
+        is Strategy.ZEROCOPY
+    )
 
 
 def deciding(case: Case, refused: AbstractSet[str] = NONE) -> tuple[Rule, Strategy]:

@@ -15,7 +15,7 @@ from zc_response.transmit.access import Access
 from zc_response.transmit.body import Body
 from zc_response.transmit.copy import full_records
 from zc_response.transmit.pace import Pace
-from zc_response.transmit.slices import Sender
+from zc_response.transmit.pieces import Sender
 from zc_response.transmit.steps import Line, Steps, Want
 from zc_response.transmit.streaming import stream_chunks, stream_promised
 
@@ -52,14 +52,14 @@ def body_into(
 ) -> Generator[Want, None, None]:
     """Have all of a body sent; a turn is wanted before each piece of a file."""
     tally = outbox.tally
-    sender = Sender(outbox, body, Access(None, tally.reason), policy)
+    sender = Sender(body, Access(None, tally.reason), policy, tally)
     try:
         for piece in body.pieces:
             if isinstance(piece, bytes):
                 yield from outbox.write(piece, more=True)
             else:
                 yield Want.TURN
-                yield from sender.send(piece)
+                yield from sender.send(outbox, piece)
     finally:
         tally.guard = body.guard
 

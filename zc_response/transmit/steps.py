@@ -14,6 +14,7 @@ from zc_response.planning import Slice
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource
+from zc_response.transmit.loans import Loan
 from zc_response.transmit.pace import Pace
 
 
@@ -28,7 +29,8 @@ class Want(Enum):
     """To be somewhere else: the next step may have to wait for a disk. Whoever must
     not wait has it taken in another thread."""
     READABLE = auto()
-    """The stream that is sent has nothing to take; the job's `input` tells of more."""
+    """The stream that is sent has nothing to take, or memory is lent to the kernel, and
+    there is neither room nor any of it back; the job's `input` tells of more."""
     SOON = auto()
     """Some milliseconds, for something that nobody will tell."""
 
@@ -74,6 +76,26 @@ class Cursor:
     def left(self) -> int:
         """Bytes still to be sent."""
         return self.end - self.offset
+
+
+class Memory:
+    """How far a body that is in memory has come: what is left starts at `offset`."""
+
+    __slots__ = ("_view", "loan", "offset")
+
+    def __init__(self, data: bytes) -> None:
+        self._view = memoryview(data)
+        self.loan = Loan(data)
+        self.offset = 0
+
+    @property
+    def left(self) -> int:
+        """Bytes still to be sent."""
+        return len(self._view) - self.offset
+
+    def next(self, limit: int) -> memoryview:
+        """The next of them, at most `limit`."""
+        return self._view[self.offset : self.offset + limit]
 
 
 CORKED_BYTES: Final = 8 * 1024 * 1024
@@ -132,13 +154,18 @@ class Line:
             elif known is not None:
                 self.pace.unsent = known
 
+    def uncork(self) -> None:
+        """Let the last segment go, full or not."""
+        if self._is_corked:
+            sockets.cork(self.socket, False)
+            self._is_corked = False
+
     def close(self) -> Steps:
         """Let what is paced leave at its pace before the connection is anyone else's.
 
         With a bound of one byte, writable means that nothing is left unsent.
         """
-        if self._is_corked:
-            sockets.cork(self.socket, False)
+        self.uncork()
         if self._max_rate:
             sockets.limit_unsent(self.socket, 1)
             yield Want.WRITABLE

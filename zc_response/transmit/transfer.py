@@ -13,7 +13,8 @@ from zc_response.sources import Stream
 from zc_response.transmit.access import Access
 from zc_response.transmit.body import Body
 from zc_response.transmit.choose import Strategy
-from zc_response.transmit.slices import Sender
+from zc_response.transmit.memory import until_given_back
+from zc_response.transmit.pieces import Sender
 from zc_response.transmit.steps import Line, Steps, Want
 from zc_response.transmit.streaming import Frame, stream_chunks, stream_promised
 
@@ -31,7 +32,7 @@ class Transfer:
     has to wait takes a duplicate, whose number nobody can close or reuse, and gives it
     up again for a long wait. Under `strict`, one that sends what could change, and what
     nobody has read, keeps it, so that it can be cut off by whoever looks after its
-    lease.
+    lease; and so does one that lends memory, because it must be able to take it back.
     """
 
     __slots__ = (
@@ -62,22 +63,39 @@ class Transfer:
         self._body = body
         self._fileno = access.fileno
         is_strict = policy.integrity == "strict" and not body.is_fixed
-        self._keeps_socket = is_strict and tally.strategy != Strategy.COPY
-        self._is_owner = self._keeps_socket
+        is_lending = tally.strategy == Strategy.ZEROCOPY
+        self._keeps_socket = is_lending or (
+            is_strict and tally.strategy != Strategy.COPY
+        )
+        self._is_owner = False
         self._lock = new_lock()
         self._steps: Generator[Want, None, None] | None = None
         self._wake: Callable[[], object] = _nobody
+        self._sender = Sender(body, access, policy, tally)
         try:
-            get = sockets.duplicate if self._is_owner else sockets.borrow
-            self._line = Line(get(access.fileno()), policy, tally)
+            self._line = Line(self._first_socket(), policy, tally)
         except BaseException:
             body.close()
             raise
-        self._sender = Sender(self._line, body, access, policy)
         for hold in body.holds:
             hold.carrier = self
 
     # The socket --------------------------------------------------------------------
+
+    def _first_socket(self) -> sockets.Socket:
+        number = self._fileno()
+        if self._keeps_socket:
+            try:
+                own = sockets.duplicate(number)
+            except OSError as exc:
+                if self._body.memory is None:
+                    raise
+                self._keeps_socket = False  # nor is there any need, if it is copied
+                self._sender.fall_back(f"MSG_ZEROCOPY: {exc.strerror}")
+            else:
+                self._is_owner = True
+                return own
+        return sockets.borrow(number)
 
     def fileno(self) -> int:
         """The descriptor to wait for; -1 while there is none."""
@@ -97,21 +115,30 @@ class Transfer:
         nginx takes that for its leaving, too, as long as it waits for somebody else
         (ngx_http_upstream_check_broken_connection).
         """
-        if sockets.has_left(self._fileno()):
+        if self._body.stream is None:  # the client is all that is waited for
+            self.check()
+        elif sockets.has_left(self._fileno()):
             raise DisconnectedError("the client left")
 
     def input(self) -> int:
-        """The descriptor that tells of what the stream's producer does."""
+        """The descriptor that tells of what the stream's producer does, or of what the
+        kernel gives back."""
+        if self._body.memory is not None:
+            return self._body.memory.loan.fileno()
         assert self._body.stream is not None
         return self._body.stream.fileno()
 
     @property
     def unacknowledged(self) -> int:
-        """Bytes in the socket that the client has not taken yet."""
+        """Bytes in the socket that the client has not taken yet.
+
+        As long as the kernel has not given back what was lent to it there are some.
+        """
+        owed = self._body.memory.loan.owed if self._body.memory else 0
         try:
-            return sockets.unacknowledged(self._fileno())
+            return sockets.unacknowledged(self._fileno()) or owed
         except DisconnectedError:
-            return 0
+            return owed
 
     def borrow(self) -> None:
         """Use the server's own descriptor for the turn that comes now.
@@ -173,15 +200,20 @@ class Transfer:
         last = len(pieces) - 1
         line.open()
         if self.head:
-            more = last >= 0 or bool(tail)
+            more = last >= 0 or self._body.memory is not None or bool(tail)
             yield from line.write(self.head, more=more, counted=False)
+        if self._body.memory is not None:
+            yield from self._sender.send(line, self._body.memory)
         for index, piece in enumerate(pieces):
             if isinstance(piece, bytes):
                 yield from line.write(piece, more=index < last or bool(tail))
             else:
-                yield from self._sender.send(piece)
+                yield from self._sender.send(line, piece)
         if tail:
             yield from line.write(tail, more=False, counted=False)
+        if self._body.memory is not None:
+            line.uncork()
+            yield from until_given_back(line, self._body.memory)
         yield from line.close()
         if self._keeps_socket:
             yield from self._arrival()
@@ -251,7 +283,13 @@ class Transfer:
         sockets.reset(self._line.socket)
 
     def close(self) -> None:
-        """Give everything back: the files, and the socket. Once more does nothing."""
+        """Give everything back: the files, and the socket. Once more does nothing.
+
+        What the kernel still has of our memory is taken back first; its connection is
+        reset then.
+        """
+        if self._body.memory is not None:
+            self._body.memory.loan.end(self._line.socket)
         with self._lock:
             self._let_go()
         self._wake = _nobody

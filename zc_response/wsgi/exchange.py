@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from zc_response.errors import FileChangedError
 from zc_response.guards import COUNT
 from zc_response.planning import Segment
 from zc_response.policy import Policy
-from zc_response.report import Tally, is_wanted
-from zc_response.transmit import Access, Body, Strategy, Transfer, choose
+from zc_response.report import IN_MEMORY, Tally, is_wanted
+from zc_response.transmit import (
+    Access,
+    Body,
+    Strategy,
+    Transfer,
+    choose,
+    is_to_be_lent,
+)
 from zc_response.wsgi.bodies import (
     FileWrapper,
     FirstChunk,
@@ -37,9 +44,18 @@ class Exchange:
     def body(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """What the server gets in place of the application's body.
 
-        Whatever is no plain list may begin with a chunk of ours when it is iterated.
+        Whatever is no plain list may begin with a chunk of ours when it is iterated,
+        and what is one may be a single large chunk.
         """
-        return body if isinstance(body, list | tuple) else _Sending(self, body)
+        is_plain = isinstance(body, list | tuple)
+        return (
+            body if is_plain and not self._may_be_lent(body) else _Sending(self, body)
+        )
+
+    def _may_be_lent(self, body: Any) -> bool:
+        least = self.policy.zerocopy_min
+        is_one = least > 0 and len(body) == 1 and type(body[0]) is bytes
+        return is_one and len(body[0]) >= least
 
     def expect(self, memo: dict[object, Any]) -> None:
         """See `Connection`."""
@@ -69,6 +85,18 @@ class Exchange:
         if self._connection.content_length is None:
             return None
         return self.segments_of(first.body)
+
+    def is_to_be_lent(self, first: bytes) -> TypeGuard[bytes]:
+        """True if a first chunk is all that is promised, and its memory worth lending.
+
+        Whatever has become of it on its way, it is what the server would send.
+        """
+        connection = self._connection
+        return (
+            connection.content_length == len(first)
+            and not connection.is_bodiless
+            and is_to_be_lent(first, connection.access, self.policy)
+        )
 
     def passing(self, chunk: bytes) -> bytes:
         """A chunk that the server sends by itself."""
@@ -147,6 +175,24 @@ class Exchange:
                 raise
         else:
             yield from self._transmit(body, access, tally)
+        yield from map(self.passing, others)
+
+    def lend(self, data: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
+        """Send a body that is in memory; what the server sends itself is yielded."""
+        connection, policy = self._connection, self.policy
+        access = connection.access()
+        strategy, reason = choose(
+            access, policy, is_firm=True, in_memory=True, count=len(data)
+        )
+        tally = Tally(
+            path=IN_MEMORY,
+            status=connection.status,
+            promised=len(data),
+            strategy=strategy,
+            reason=reason,
+            guard=COUNT,
+        )
+        yield from self._transmit(Body.of_memory(data, policy), access, tally)
         yield from map(self.passing, others)
 
     def _transmit(self, body: Body, access: Access, tally: Tally) -> Iterator[bytes]:
@@ -259,7 +305,9 @@ class _Sending:
         first = next(chunks, None)
         if first is not None:
             segments = exchange.segments_behind(first)
-            if segments is None:
+            if segments is None and exchange.is_to_be_lent(first):
+                yield from exchange.lend(first, chunks)
+            elif segments is None:
                 yield exchange.passing(first)
                 yield from map(exchange.passing, chunks)
             else:

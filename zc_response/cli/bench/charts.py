@@ -255,4 +255,5 @@ _MAKERS = {
     "writers": (_writers,),
     "strategies": (_strategies,),
     "page-cache": (),
+    "lending": (),  # a table is enough for two
 }

@@ -30,6 +30,13 @@ from zc_response.cli.bench.crowd import Crowd, measure_crowd
 from zc_response.cli.bench.environment import describe
 from zc_response.cli.bench.errors import BenchmarkError
 from zc_response.cli.bench.files import MIB, format_size, make_files, make_sparse_file
+from zc_response.cli.bench.lending import (
+    TITLES as LENDING_WAYS,
+    Lending,
+    measure_lending,
+    number_of_turns as number_of_lendings,
+    why_not as why_no_link,
+)
 from zc_response.cli.bench.load import SMALL, choose_load, find_wrk
 from zc_response.cli.bench.markdown import markdown
 from zc_response.cli.bench.page import page
@@ -346,6 +353,33 @@ def page_cache(common: Common, *, size: int, rounds: int) -> int:
         setup=PageCache(size=size, rounds=rounds),
     )
     return _measure(common, record, rounds * len(WAYS), measure)
+
+
+def lending(
+    common: Common,
+    *,
+    sizes: Sequence[int],
+    links: Sequence[str],
+    rounds: int,
+    seconds: float,
+) -> int:
+    """Measure what it costs to lend memory to the kernel, and to have it copied."""
+    for link in links:
+        if missing := why_no_link(link):
+            raise BenchmarkError(f"--links {link}: {missing}")
+    setup = Lending(sizes=sizes, links=links, rounds=rounds, seconds=seconds)
+    record = Record(
+        kind="lending",
+        titles=dict(LENDING_WAYS),
+        environment=describe(common.directory, None),
+        settings={"rounds": rounds, "seconds": seconds},
+    )
+    _warn_of_pacing(record)
+
+    def measure(bench: Bench) -> None:
+        measure_lending(bench, record, setup)
+
+    return _measure(common, record, number_of_lendings(setup), measure)
 
 
 @contextmanager

@@ -172,6 +172,12 @@ GROUPS: Final[dict[Kind, tuple[Group, ...]]] = {
             Quantity(key="cpu_per_byte", title="CPU", unit="s/GB", scale=1e-9),
         ),
     ),
+    "lending": (
+        (
+            Quantity(key="rate", title="sent", unit="MB/s", scale=1e6, better="higher"),
+            Quantity(key="cpu_per_byte", title="CPU", unit="s/GB", scale=1e-9),
+        ),
+    ),
 }
 
 

@@ -388,6 +388,31 @@ def page_cache(common: Common, **options: Any) -> int:
     return commands.page_cache(common, **options)
 
 
+@bench.command()
+@click.option(
+    "--sizes",
+    callback=_sizes,
+    default="64KiB,1MiB,16MiB,256MiB",
+    metavar="SIZE,...",
+    show_default=True,
+    help="The sizes of the bodies.",
+)
+@click.option(
+    "--links",
+    callback=_names,
+    default="loopback,veth",
+    metavar="LINK,...",
+    show_default=True,
+    help="What is between the two ends.",
+)
+@number_option("--rounds", 5, 1, 1000, "How often each way has its turn.")
+@number_option("--seconds", 0.5, 0.01, 600.0, "The length of one turn.")
+@own_scenario
+def lending(common: Common, **options: Any) -> int:
+    """Memory lent to the kernel (MSG_ZEROCOPY) against memory that it copies."""
+    return commands.lending(common, **options)
+
+
 @bench.command(name="all")
 @click.option("--quick", is_flag=True, help="One short round of each.")
 @scenario

@@ -27,6 +27,7 @@ Kind = Literal[
     "writers",
     "strategies",
     "page-cache",
+    "lending",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PREFIX: Final = "zc-bench-"

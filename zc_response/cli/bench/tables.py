@@ -34,6 +34,7 @@ TITLES: Final[Mapping[Kind, str]] = {
     "writers": "How long a writer waits",
     "strategies": "Strategies, without a server",
     "page-cache": "What a huge download leaves in the page cache",
+    "lending": "Bodies in memory, without a server",
 }
 PLACES: Final[Mapping[Kind, str]] = {
     "ranges": "range",
@@ -44,6 +45,7 @@ PLACES: Final[Mapping[Kind, str]] = {
     "writers": "beside",
     "strategies": "file",
     "page-cache": "file",
+    "lending": "body",
 }
 METHODS: Final[Mapping[Kind, str]] = {
     "ranges": "by wrk on one keep-alive connection",
@@ -55,6 +57,7 @@ METHODS: Final[Mapping[Kind, str]] = {
     "writers": "another process opens the file with O_WRONLY",
     "strategies": "over one TCP connection to a process that discards",
     "page-cache": "over one TCP connection to a process that discards",
+    "lending": "over one TCP connection to a process that discards",
 }
 
 
