@@ -11,11 +11,15 @@ the client is fast enough. So who copies asks for his turn too.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Hashable
 from functools import partial
+from types import TracebackType
 from typing import Final, Protocol, TypeVar
 
+from zc_response.asgi.connections import Taker, taker_behind
 from zc_response.asgi.messages import Send
+from zc_response.errors import StalledError
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import Stream
@@ -56,7 +60,7 @@ async def copy_body(
     turns, limit = _turns(), full_records(policy.copy_bytes)
 
     async def pass_on(data: bytes) -> None:
-        await send({"type": "http.response.body", "body": data, "more_body": True})
+        await sending(data)
         tally.sent += len(data)
 
     async def read(cursor: Cursor) -> bytes:
@@ -74,14 +78,62 @@ async def copy_body(
             timeout=policy.stall_timeout,
         )
 
-    for piece in body.pieces:
-        if isinstance(piece, bytes):
-            await pass_on(piece)
-            continue
-        while piece.left:
-            data = await read(piece)
-            tally.guard = piece.hold.guard
-            await pass_on(data)
+    async with _Sending(send, policy) as sending:
+        for piece in body.pieces:
+            if isinstance(piece, bytes):
+                await pass_on(piece)
+                continue
+            while piece.left:
+                data = await read(piece)
+                tally.guard = piece.hold.guard
+                await pass_on(data)
+
+
+BACKLOG_BYTES: Final = 1024 * 1024
+"""The most that a server which never waits is given ahead of its client."""
+
+
+class _Sending:
+    """Sends body messages no faster than the client takes them.
+
+    A context manager: what fails in it ends the response visibly.
+    """
+
+    def __init__(self, send: Send, policy: Policy) -> None:
+        self._send = send
+        self._timeout = policy.stall_timeout
+        self._taker = taker_behind(send)
+        # On trio `send` waits, wherever that has been tried.
+        self._waits = self._taker is None or _turns() is None
+
+    async def __call__(self, body: bytes | bytearray) -> None:
+        await self._send(
+            {"type": "http.response.body", "body": body, "more_body": True}
+        )
+        if self._taker is not None and not self._waits:
+            await self._ebb(self._taker)
+
+    async def _ebb(self, taker: Taker) -> None:
+        waits, least, since = Waits(), taker.backlog(), time.monotonic()
+        while least > BACKLOG_BYTES:
+            await asyncio.sleep(waits.next(least))
+            left = taker.backlog()
+            if left < least:
+                least, since = left, time.monotonic()
+            elif 0 < self._timeout < time.monotonic() - since:
+                raise StalledError(f"the client took nothing for {self._timeout:g} s")
+
+    async def __aenter__(self) -> _Sending:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and self._taker is not None:
+            await self._taker.abort()
 
 
 SECONDS_PER_BYTE: Final = 0.7e-9
@@ -120,11 +172,11 @@ async def copy_stream(
     `is_promised` says that the account has its length.
     """
     outbox, waits = Outbox(policy, tally), Waits()
-    for want in stream_into(outbox, stream, is_promised=is_promised):
-        if want is Want.WRITABLE:
-            body = outbox.data
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-        elif want is Want.READABLE:
-            await waiting.until_readable(stream.fileno())
-        elif want is Want.SOON:
-            await waiting.sleep(waits.next(tally.sent))
+    async with _Sending(send, policy) as sending:
+        for want in stream_into(outbox, stream, is_promised=is_promised):
+            if want is Want.WRITABLE:
+                await sending(outbox.data)
+            elif want is Want.READABLE:
+                await waiting.until_readable(stream.fileno())
+            elif want is Want.SOON:
+                await waiting.sleep(waits.next(tally.sent))
