@@ -76,7 +76,7 @@ def whole(server: Served) -> Seen:
 
 
 FILE_WRAPPER: Final = "file_wrapper"
-"""In place of a strategy: the server reads the file by itself, and nobody reports."""
+"""In place of a strategy: the server reads the file itself, and nobody reports."""
 
 
 def ranges(server: Served) -> Seen:

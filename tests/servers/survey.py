@@ -1,9 +1,10 @@
 """All probes on all servers, as a record.
 
-    python -m tests.servers.survey benchmarks/results/servers/servers.json [NAME]
+    python -m tests.servers.survey benchmarks/results/servers/servers.json
 
-It takes some minutes, and strace. With a name, such as hypercorn, only those servers are
-tried anew, and the others stay as they were. `tests.servers.page` makes a table of the record.
+It takes some minutes, and strace. With the name of a server behind it, such as
+hypercorn, only that one is tried anew, and the others stay as they were.
+`tests.servers.page` makes a table of the record.
 """
 
 from __future__ import annotations
