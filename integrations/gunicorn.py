@@ -590,6 +590,8 @@ class _Recorder:
 def connect(send: Any) -> _AsgiConnection | str:
     """The connection behind the ASGI worker's `send`, or why it cannot be used."""
     code = send.__code__
+    if "._handle_http2_request." in send.__qualname__:
+        return "HTTP/2: the socket is shared"
     cells = dict(zip(code.co_freevars, send.__closure__ or (), strict=True))
     missing = [need for need in _ASGI_CELLS if need not in cells]
     protocol = cells["self"].cell_contents if "self" in cells else None

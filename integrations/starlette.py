@@ -37,10 +37,9 @@ from starlette.types import Receive, Scope, Send
 
 from zc_response.asgi import (
     Answer,
-    carries_streams,
     conditions,
     elsewhere,
-    has_zero_copy,
+    is_driven,
     is_small,
     offer,
     respond,
@@ -353,7 +352,7 @@ def _is_asyncio() -> bool:
 
 def _needs_watch(scope: Scope, settings: Policy) -> bool:
     """True if nobody but us would notice that the client leaves."""
-    return not has_zero_copy(scope, settings) and _is_old(scope)
+    return not is_driven(scope, settings) and _is_old(scope)
 
 
 def _is_old(scope: Scope) -> bool:
@@ -574,7 +573,7 @@ class PipeResponse(StreamingResponse):
         responding = respond_stream(
             scope, send, self._start(), stream, promised, settings, _Waiting()
         )
-        if carries_streams(scope, settings):
+        if is_driven(scope, settings):
             await responding
         else:  # a producer may be silent for long, and then no `send` tells of the end
             await _until_disconnect(responding, receive)

@@ -87,7 +87,9 @@ def _examine(cycle: Any) -> type[_CycleConnection] | str:
     name = type(cycle).__module__
     kind = _KINDS.get(f"{name}.{type(cycle).__name__}")
     missing = [need for need in kind.needs if not hasattr(cycle, need)] if kind else []
-    if kind is None:
+    if name.endswith("_h2_impl"):
+        _known[type(cycle)] = "HTTP/2: the socket is shared"
+    elif kind is None:
         _known[type(cycle)] = f"{name} cannot be written behind"
     elif missing:
         _known[type(cycle)] = f"this {name} has no {', '.join(missing)}"
@@ -400,3 +402,33 @@ _KINDS: Final[dict[str, type[_CycleConnection]]] = {
     "uvicorn.protocols.http.h11_impl.RequestResponseCycle": _H11Connection,
     "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": _HttpToolsConnection,
 }
+
+
+# HTTP/2 ----------------------------------------------------------------------------
+
+
+def taker(send: Any) -> _ZttpStream | None:
+    """The stream of HTTP/2 behind uvicorn's `send`; None where that waits by itself."""
+    stream = getattr(send.__self__, "stream", None)
+    return None if stream is None else _ZttpStream(send.__self__, stream)
+
+
+class _ZttpStream:
+    """One response among others on a connection of zttp's.
+
+    zttp keeps what the client's window has no room for, as much as it is given
+    (`zttp_h2_impl`, uvicorn 0.54): `send` waits for the transport alone.
+    """
+
+    def __init__(self, cycle: Any, stream: Any) -> None:
+        self._cycle = cycle
+        self._stream = stream
+
+    def backlog(self) -> int:
+        """How many bytes wait for the window."""
+        if self._cycle.disconnected:
+            return 0
+        return getattr(self._stream, "pending_bytes", None) or 0
+
+    async def abort(self) -> None:
+        """uvicorn resets a stream by itself when its application has failed."""

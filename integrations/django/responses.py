@@ -39,6 +39,18 @@ from zc_response.sources import FileSource, MemoryFile
 from zc_response.wsgi import EXCHANGE, SegmentsBody, read_segments, real_file
 
 logger: Final = logging.getLogger("zc_response")
+_READERS: Final = ("wsgiref.", "werkzeug.")
+"""The modules of file wrappers that read, as we do, and do not see a file shrink.
+
+Neither does waitress's, but that one holds no thread while a client is slow.
+"""
+
+
+def _sends_files(environ: Any) -> bool:
+    """True if the server has a file wrapper which may be more than a reader."""
+    wrapper = None if environ is None else environ.get("wsgi.file_wrapper")
+    module = getattr(wrapper, "__module__", None) or ""
+    return wrapper is not None and not module.startswith(_READERS)
 
 
 class PlannedBody(SegmentsBody):
@@ -207,7 +219,7 @@ class Prepared:
             # On an event loop that may wait for a server; Django closes in a thread.
             if environ is not None and self._held is not None:
                 self._held.release()
-        elif is_file and environ is not None and not is_hooked and made.status == 200:
+        elif is_file and made.status == 200 and not is_hooked and _sends_files(environ):
             self._leave_to_server()
         else:
             body = PlannedBody(

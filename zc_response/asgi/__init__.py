@@ -28,9 +28,8 @@ from zc_response.asgi.messages import App, Fields, Message, Receive, Scope, Send
 from zc_response.asgi.middleware import ZeroCopyMiddleware, offer
 from zc_response.asgi.response import (
     Answer,
-    carries_streams,
     conditions,
-    has_zero_copy,
+    is_driven,
     is_small,
     respond,
     respond_past,
@@ -43,10 +42,9 @@ __all__ = [
     "ZeroCopyMiddleware",
     # For the integrations of frameworks
     "Answer",
-    "carries_streams",
+    "is_driven",
     "conditions",
     "elsewhere",
-    "has_zero_copy",
     "is_small",
     "offer",
     "respond",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final, Protocol
 
@@ -58,6 +59,16 @@ class Connection(Protocol):
         """Drop the connection at once."""
 
 
+class Taker(Protocol):
+    """A response of a server that takes whatever it is given, to be copied to."""
+
+    def backlog(self) -> int:
+        """How many of the bytes that it was given it has not sent yet."""
+
+    async def abort(self) -> None:
+        """End a response that cannot be completed, so that its client sees it."""
+
+
 _SERVERS: Final = {
     "uvicorn": "zc_response.integrations.uvicorn",
     "gunicorn": "zc_response.integrations.gunicorn",
@@ -66,6 +77,16 @@ _SERVERS: Final = {
 
 An integration has a function `connect(send)`, which returns a `Connection`, or in a
 few words why there is none.
+"""
+
+_TAKERS: Final = {
+    "uvicorn": "zc_response.integrations.uvicorn",
+    "hypercorn": "zc_response.integrations.hypercorn",
+    "daphne": "zc_response.integrations.daphne",
+}
+"""Servers whose `send` takes more than the client does, and never waits.
+
+Their integration has a function `taker(send)`: a `Taker`, or None if it does wait.
 """
 
 _WATCHERS: Final = {
@@ -103,6 +124,20 @@ def connection_of(send: Any) -> Connection | None:
     """The connection that this very `send` belongs to, if its socket is in reach."""
     found = _connect(send)
     return None if isinstance(found, str) or found.obstacle else found
+
+
+def taker_behind(send: Any) -> Taker | None:
+    """The response of a server that takes whatever it is given.
+
+    None where `send` waits for the client, as the ASGI specification wants it.
+    """
+    send = _unwrap(send)
+    owner = getattr(getattr(send, "func", send), "__self__", None)
+    integration = _TAKERS.get(type(owner).__module__.partition(".")[0])
+    if integration is None:
+        return None
+    taker: Taker | None = importlib.import_module(integration).taker(send)
+    return taker
 
 
 def _connect(send: Any) -> Connection | str:
@@ -182,6 +217,8 @@ def _cell(function: Any, wrappers: Mapping[str, str]) -> int:
 
 
 def _name(function: Any) -> str:
+    while isinstance(function, partial):  # one for each request: its own name differs
+        function = function.func
     module = getattr(function, "__module__", "?")
     return f"{module}:{getattr(function, '__qualname__', repr(function))}"
 

@@ -15,9 +15,12 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from functools import partial
+from types import TracebackType
 from typing import Final, Protocol, TypeVar
 
+from zc_response.asgi.connections import Taker, taker_behind
 from zc_response.asgi.messages import Send
+from zc_response.errors import StalledError
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import Stream
@@ -65,22 +68,21 @@ async def copy_body(
     steps = body_into(outbox, body, policy)
     want: Want | None = Want.TURN
     try:
-        while want is not None:
-            if turns is None or want in (Want.DISK, Want.SOON):
-                want = await in_thread(
-                    body.filesystem,
-                    partial(_next_piece, steps),
-                    timeout=policy.stall_timeout,
-                    discard=lambda _: steps.close(),
-                )
-            else:
-                want = next(steps, None)
-            if want is Want.TURN and turns is not None:
-                await turns.admit(seconds)
-            elif want is Want.WRITABLE:
-                data = outbox.data
-                more = {"type": "http.response.body", "body": data, "more_body": True}
-                await send(more)
+        async with _Sending(send, policy) as sending:
+            while want is not None:
+                if turns is None or want in (Want.DISK, Want.SOON):
+                    want = await in_thread(
+                        body.filesystem,
+                        partial(_next_piece, steps),
+                        timeout=policy.stall_timeout,
+                        discard=lambda _: steps.close(),
+                    )
+                else:
+                    want = next(steps, None)
+                if want is Want.TURN and turns is not None:
+                    await turns.admit(seconds)
+                elif want is Want.WRITABLE:
+                    await sending(outbox.data)
     finally:
         with suppress(ValueError):  # a thread is taking a step, and given up
             steps.close()
@@ -95,6 +97,53 @@ def _next_piece(steps: Iterator[Want]) -> Want | None:
         if want is Want.SOON:
             time.sleep(waits.next())
     return None
+
+
+BACKLOG_BYTES: Final = 1024 * 1024
+"""The most that a server which never waits is given ahead of its client."""
+
+
+class _Sending:
+    """Sends body messages no faster than the client takes them.
+
+    A context manager: what fails in it ends the response visibly.
+    """
+
+    def __init__(self, send: Send, policy: Policy) -> None:
+        self._send = send
+        self._timeout = policy.stall_timeout
+        self._taker = taker_behind(send)
+        # On trio `send` waits, wherever that has been tried.
+        self._waits = self._taker is None or _turns() is None
+
+    async def __call__(self, body: bytes | bytearray) -> None:
+        await self._send(
+            {"type": "http.response.body", "body": body, "more_body": True}
+        )
+        if self._taker is not None and not self._waits:
+            await self._ebb(self._taker)
+
+    async def _ebb(self, taker: Taker) -> None:
+        waits, least, since = Waits(), taker.backlog(), time.monotonic()
+        while least > BACKLOG_BYTES:
+            await asyncio.sleep(waits.next(least))
+            left = taker.backlog()
+            if left < least:
+                least, since = left, time.monotonic()
+            elif 0 < self._timeout < time.monotonic() - since:
+                raise StalledError(f"the client took nothing for {self._timeout:g} s")
+
+    async def __aenter__(self) -> _Sending:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and self._taker is not None:
+            await self._taker.abort()
 
 
 SECONDS_PER_BYTE: Final = 0.7e-9
@@ -133,11 +182,11 @@ async def copy_stream(
     `is_promised` says that the account has its length.
     """
     outbox, waits = Outbox(policy, tally), Waits()
-    for want in stream_into(outbox, stream, is_promised=is_promised):
-        if want is Want.WRITABLE:
-            body = outbox.data
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-        elif want is Want.READABLE:
-            await waiting.until_readable(stream.fileno())
-        elif want is Want.SOON:
-            await waiting.sleep(waits.next(tally.sent))
+    async with _Sending(send, policy) as sending:
+        for want in stream_into(outbox, stream, is_promised=is_promised):
+            if want is Want.WRITABLE:
+                await sending(outbox.data)
+            elif want is Want.READABLE:
+                await waiting.until_readable(stream.fileno())
+            elif want is Want.SOON:
+                await waiting.sleep(waits.next(tally.sent))

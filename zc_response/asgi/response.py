@@ -62,12 +62,6 @@ def conditions(scope: Scope) -> dict[str, str]:
     return found
 
 
-def has_zero_copy(scope: Scope, policy: Policy) -> bool:
-    """True if `respond` can hand the body to the server instead of reading it."""
-    offers = scope.get("extensions") or {}
-    return policy.zero_copy and (PATHSEND in offers or ZEROCOPYSEND in offers)
-
-
 class Answer(NamedTuple):
     """A plan, its header fields as ASGI wants them, and its body's length in bytes."""
 
@@ -187,8 +181,11 @@ async def respond_small(
         tally.sent = answer.length
 
 
-def carries_streams(scope: Scope, policy: Policy) -> bool:
-    """True if `respond_stream` hands the stream to the server, and so to a driver."""
+def is_driven(scope: Scope, policy: Policy) -> bool:
+    """True if a body is handed to our hook in the server, and so to a driver.
+
+    Who reads it instead has to notice himself when the client leaves.
+    """
     return policy.zero_copy and _is_hooked(scope.get("extensions") or {})
 
 
@@ -206,7 +203,7 @@ async def respond_stream(
     `start` is its start message. The stream stays the caller's to close.
     """
     offers = scope.get("extensions") or {}
-    if carries_streams(scope, policy):
+    if is_driven(scope, policy):
         carried = {STREAM: stream, POLICY: policy}
         await send(start)
         await send({"type": PATHSEND, "path": stream.name, **carried})
@@ -222,7 +219,7 @@ async def respond_stream(
         await send(start)
         is_promised = promised is not None
         await copy_stream(send, stream, tally, policy, waiting, is_promised=is_promised)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def is_small(answer: Answer, policy: Policy) -> bool:
@@ -309,9 +306,10 @@ async def _respond_by_copying(
         ) as tally:
             await send(_start(answer))
             await copy_body(send, body, tally, policy, in_thread)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         body.close()
+    # Some servers take this for the client's leaving, and have us cancelled in it.
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _obstacle(offers: MutableMapping[str, Any], policy: Policy) -> str:
@@ -338,11 +336,12 @@ def _native_messages(
 ) -> list[Message]:
     """The plan in the messages of a server with zero copy of its own, if it has any.
 
-    Nobody can keep a file honest there: for `strict` it has to be one that is fixed.
+    Only under `fast`: nobody can keep a file honest there, nor tell what became of it;
+    granian's `send` returns before a byte of it has been read. And where the server
+    reads the file too, that saves little (a tenth to a fifth of the CPU time there).
     Nor can its pages be kept out of the page cache.
     """
-    fixed = _fixed(plan.segments)
-    if not policy.zero_copy or (policy.integrity == "strict" and fixed is None):
+    if not policy.zero_copy or policy.integrity != "fast":
         return []
     if policy.cache == "drop" or is_huge(policy, len(plan)):
         return []

@@ -63,7 +63,11 @@ class Turns:
             return False
 
         self.take(turn)
-        await admitted
+        if not admitted.done():
+            await admitted
+            # anyio cancels nobody whose future is done but who has not run yet. Here it
+            # would never find one in another state.
+            await asyncio.sleep(0)
 
     def _run(self, turn: Turn) -> None:
         began = time.monotonic()

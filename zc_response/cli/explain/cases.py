@@ -8,16 +8,31 @@ from typing import Final
 from zc_response.transmit import Access
 from zc_response.transmit.choose import RULES, Case, Rule, deciding
 
+_MULTIPLEXED: Final = "HTTP/2: the socket is shared"
+_UNKNOWN: Final = "the server has no zero copy and no hook"
+
 OBSTACLES: Final[dict[str, str]] = {
     "uvicorn": "",
     "uvicorn-tls": "TLS",
+    "uvicorn-http2": _MULTIPLEXED,
     "gunicorn": "",
     "gunicorn-tls": "TLS",
-    "gunicorn-http2": "HTTP/2: the socket is shared",
+    "gunicorn-http2": _MULTIPLEXED,
     "werkzeug": "",
-    "other": "the server has no zero copy and no hook",
+    "werkzeug-tls": "TLS",
+    "hypercorn": _UNKNOWN,
+    "granian": _UNKNOWN,
+    "daphne": _UNKNOWN,
+    "runserver": _UNKNOWN,
+    "waitress": _UNKNOWN,
+    "wsgiref": _UNKNOWN,
+    "uwsgi": _UNKNOWN,
+    "other": _UNKNOWN,
 }
-"""By the name of a server: what keeps us from its sockets."""
+"""By the name of a server: what keeps us from its sockets.
+
+docs/servers.md has what was seen of each.
+"""
 
 
 class Here(Access):
