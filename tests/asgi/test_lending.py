@@ -29,7 +29,7 @@ from zc_response.asgi import ZeroCopyMiddleware
 from zc_response.cli.bench import relay
 from zc_response.cli.bench.relay import Remote
 from zc_response.kernel import sockets, zerocopy
-from zc_response.transmit import loans, peers
+from zc_response.transmit import Strategy, loans, peers
 from zc_response.transmit.memory import COPIED
 
 LEAST = 1024 * 1024
@@ -227,6 +227,9 @@ def test_another_host_behind_a_device_that_copies_is_lent_to_once(
 
 
 # What strace sees -------------------------------------------------------------------
+
+WITNESSED = {Strategy.ZEROCOPY}
+"""What a test here has seen at work."""
 
 APP = """
 import sys
