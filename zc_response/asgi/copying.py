@@ -11,11 +11,14 @@ the client is fast enough. So who copies asks for his turn too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
+from contextlib import aclosing
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from zc_response.asgi.messages import Send
+from zc_response.asgi.waiting import Waiting
+from zc_response.guards import COUNT
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import Stream
@@ -23,9 +26,11 @@ from zc_response.transmit import (
     Body,
     Cursor,
     Outbox,
+    Strategy,
     Turns,
     Waits,
     Want,
+    beginning,
     finish,
     full_records,
     read_if_resident,
@@ -96,14 +101,19 @@ def _turns() -> Turns | None:
         return None
 
 
-class Waiting(Protocol):
-    """How to wait on whichever loop this is."""
+async def begin(stream: Stream, policy: Policy, waiting: Waiting) -> None:
+    """Wait for the first byte of a process, or its end, or as long as that may take.
 
-    async def until_readable(self, fd: int) -> None:
-        """Return when a descriptor is readable."""
+    Raises ProducerError if it has failed by then.
+    """
 
-    async def sleep(self, seconds: float) -> None:
-        """Return after a while."""
+    async def wait() -> None:
+        waits = Waits()
+        for want in beginning(stream):
+            await _wait(want, stream, waits.next, waiting)
+
+    if policy.first_byte_wait:
+        await waiting.at_most(policy.first_byte_wait, wait())
 
 
 async def copy_stream(
@@ -119,12 +129,49 @@ async def copy_stream(
 
     `is_promised` says that the account has its length.
     """
+    pieces = _pieces(stream, tally, policy, waiting, is_promised=is_promised)
+    async with aclosing(pieces):
+        async for body in pieces:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def read_stream(
+    stream: Stream, policy: Policy, status: int, promised: int | None, waiting: Waiting
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of a stream, which is closed then; one report at the end."""
+    with (
+        stream,
+        Tally(
+            path=stream.name,
+            status=status,
+            promised=promised or 0,
+            strategy=Strategy.COPY,
+            reason="the server's own way",
+            guard=COUNT,
+        ) as tally,
+    ):
+        is_promised = promised is not None
+        pieces = _pieces(stream, tally, policy, waiting, is_promised=is_promised)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+
+async def _pieces(
+    stream: Stream, tally: Tally, policy: Policy, waiting: Waiting, *, is_promised: bool
+) -> AsyncGenerator[bytes, None]:
     outbox, waits = Outbox(policy, tally), Waits()
     for want in stream_into(outbox, stream, is_promised=is_promised):
         if want is Want.WRITABLE:
-            body = outbox.data
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-        elif want is Want.READABLE:
-            await waiting.until_readable(stream.fileno())
-        elif want is Want.SOON:
-            await waiting.sleep(waits.next(tally.sent))
+            yield outbox.data
+        else:
+            await _wait(want, stream, partial(waits.next, tally.sent), waiting)
+
+
+async def _wait(
+    want: Want, stream: Stream, pause: Callable[[], float], waiting: Waiting
+) -> None:
+    if want is Want.READABLE:
+        await waiting.until_readable(stream.fileno())
+    elif want is Want.SOON:
+        await waiting.sleep(pause())

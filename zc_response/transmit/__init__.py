@@ -29,7 +29,7 @@ from zc_response.transmit.job import Job
 from zc_response.transmit.offload import Done, handed_over
 from zc_response.transmit.progress import Progress
 from zc_response.transmit.steps import Cursor, Want, source_of
-from zc_response.transmit.streaming import Frame, Outbox, stream_into
+from zc_response.transmit.streaming import Frame, Outbox, beginning, stream_into
 from zc_response.transmit.transfer import Transfer, reset
 from zc_response.transmit.turns import Turns, turns_of
 from zc_response.transmit.waits import Waits
@@ -49,6 +49,7 @@ __all__ = [
     "Turns",
     "Waits",
     "Want",
+    "beginning",
     "choose",
     "drive",
     "drive_briefly",

@@ -50,6 +50,19 @@ times as fast as 256 KiB, 0.8 times as fast as none.
 RIGHT_AFTER_SECONDS: Final = 0.002
 
 
+def beginning(stream: Stream) -> Steps:
+    """Wait for the first byte of a process, or its end.
+
+    As long as nothing has been sent, its failure can still become an error of the
+    application: raises ProducerError. Of what is no process there is nothing to learn.
+    """
+    while stream.has_producer and not stream.waiting():
+        if stream.is_over():
+            yield from _good_end(stream)
+            return
+        yield Want.READABLE
+
+
 def stream_chunks(line: Line, stream: Stream, frame: Frame) -> Steps:
     """Send all of a stream, each piece in a frame of its own.
 
