@@ -78,11 +78,11 @@ class Stream:
         return not self.residue and pipes.is_over(self.pipe)
 
     def load(self, count: int) -> int:
-        """Have up to `count` of the waiting bytes ready in `pipe`; how many those are.
+        """Have up to `count` bytes, which wait, ready in `pipe`; how many those are.
 
         0 if they can only be read. Raises OSError if that is refused.
         """
-        self.loaded = 0 if self.residue else min(count, self.waiting())
+        self.loaded = 0 if self.residue else count
         return self.loaded
 
     def read(self, count: int) -> bytes:

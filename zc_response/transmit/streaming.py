@@ -206,7 +206,7 @@ class _Sender:
             data = stream.take(min(count, COPIED_BYTES))
             count -= len(data)
             yield from line.write(data, more=count > 0 or bool(after))
-        if stream.waiting():
+        if after and stream.waiting():
             return after
         yield from line.write(after, more=False, counted=False)
         return b""
