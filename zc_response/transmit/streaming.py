@@ -44,11 +44,12 @@ SMALL_BYTES: Final = 16 * 1024
 4, 16 and 64 KiB made no difference beyond noise where `dd bs=16k` wrote (five rounds):
 most pieces are far larger by the time they are taken.
 """
-WORTHWHILE_BYTES: Final = 256 * 1024
+WORTHWHILE_BYTES: Final = 64 * 1024
 """A piece below this that comes right after another one could have been larger.
 
-Against 64 KiB it took 0.84 and 0.55 of the CPU time of 1 GiB from `cat`, with Reno, in
-two paired runs of seven and nine rounds, and sent 0.8 and 1.2 times as fast.
+256 KiB is no better for certain: of `bench throughput --candidates pipe,stock-pipe`
+with Reno it took 0.114 and 0.118 of the CPU time of StreamingResponse (5 and 9 rounds),
+64 KiB 0.101 and 0.107 (7 and 6); two other paired runs had it the other way round.
 """
 RIGHT_AFTER_SECONDS: Final = 0.002
 """How soon that is. Without the pause `dd bs=16k` cost five times as much."""
