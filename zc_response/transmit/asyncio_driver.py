@@ -308,7 +308,7 @@ class _Pump:
         """Watch where the bytes come from; -1 for no more.
 
         It stays watched from one wait for it to the next: to change that for each
-        piece took a tenth of the CPU time.
+        piece cost several calls to the kernel.
         """
         if fd != self._reads:
             if self._reads >= 0:
