@@ -175,8 +175,9 @@ def send_pipe(
     that, or ends with another status than 0, ends the connection visibly. Without it
     the body is chunked.
 
-    When it is sent, NotStreamError is raised for what is neither a pipe nor a connected
-    socket, and what `Popen` raises if a command cannot be started.
+    When it is sent, before the response has begun, NotStreamError is raised for what is
+    neither a pipe nor a connected socket, and ProducerError for a command that cannot
+    be started, or fails before its first byte and within `first_byte_wait`.
     """
     policy = _policy(current_app._get_current_object())  # type: ignore[attr-defined]
     response: Response = current_app.response_class(mimetype=mimetype)
@@ -186,9 +187,9 @@ def send_pipe(
         options = {"filename": download_name} if download_name else {}
         response.headers.set("Content-Disposition", "attachment", **options)
 
-    def read(stream: Stream) -> Generator[bytes, None, None]:
+    def read(stream: Stream, check: Callable[[], None]) -> Generator[bytes, None, None]:
         status, promised = response.status_code, response.content_length
-        return read_stream(stream, policy, status, promised)
+        return read_stream(stream, policy, status, promised, check)
 
     response.response = StreamBody(content, read)
     response.direct_passthrough = True

@@ -40,6 +40,7 @@ from zc_response.asgi import (
     ZeroCopyMiddleware as AsgiMiddleware,
 )
 from zc_response.errors import DisconnectedError, TransferError
+from zc_response.planning import has_no_body
 from zc_response.policy import Policy, default_policy
 from zc_response.report import Tally
 from zc_response.transmit import (
@@ -334,9 +335,7 @@ class _ResponseConnection:
     @property
     def is_bodiless(self) -> bool:
         """HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3)."""
-        status = self.status
-        head = self._response.req.method == "HEAD"
-        return head or status in (204, 304) or 100 <= status < 200
+        return has_no_body(self._response.req.method, self.status)
 
     @property
     def status(self) -> int:
@@ -650,8 +649,7 @@ class _AsgiConnection:
 
     def bodiless(self, status: int) -> bool:
         """HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3)."""
-        head = self._cells["request"].cell_contents.method == "HEAD"
-        return head or status in (204, 304) or status < 200
+        return has_no_body(self._cells["request"].cell_contents.method, status)
 
     async def drain(self) -> None:
         """Wait until the transport has written everything gunicorn gave it.

@@ -16,7 +16,15 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Mapping,
+)
+from contextlib import aclosing
 from dataclasses import replace
 from functools import lru_cache, partial
 from mimetypes import guess_type
@@ -37,11 +45,13 @@ from starlette.types import Receive, Scope, Send
 
 from zc_response.asgi import (
     Answer,
+    begin,
     conditions,
     elsewhere,
     is_driven,
     is_small,
     offer,
+    read_stream,
     respond,
     respond_past,
     respond_small,
@@ -57,6 +67,7 @@ from zc_response.errors import (
 from zc_response.planning import (
     Headers,
     content_disposition,
+    has_no_body,
     http_date,
     plan,
 )
@@ -528,9 +539,10 @@ class PipeResponse(StreamingResponse):
     that, or ends with another status than 0, ends the connection visibly (RST, and no
     last chunk). Without it the body is chunked.
 
-    Raises NotStreamError when it is sent if that is neither a pipe nor a connected
-    socket, and what `Popen` raises if a command cannot be started: before the response
-    has begun. `policy`, a class attribute, replaces the settings from the environment.
+    When it is sent, before the response has begun, NotStreamError is raised for what is
+    neither a pipe nor a connected socket, and ProducerError for a command that cannot
+    be started, or fails before its first byte and within `first_byte_wait`. `policy`, a
+    class attribute, replaces the settings from the environment.
     """
 
     policy: ClassVar[Policy | None] = None
@@ -544,6 +556,7 @@ class PipeResponse(StreamingResponse):
         background: BackgroundTask | None = None,
     ) -> None:
         self._content = content
+        self._settings = self.policy or default_policy()
         super().__init__(self._chunks(), status_code, headers, media_type, background)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -551,12 +564,13 @@ class PipeResponse(StreamingResponse):
         if scope["type"] != "http":  # a denied websocket gets Starlette's own answer
             await super().__call__(scope, receive, send)
             return
-        if scope["method"].upper() == "HEAD" or _has_no_body(self.status_code):
+        if has_no_body(scope["method"].upper(), self.status_code):
             discard(self._content)
             await send(self._start())
             await send({"type": "http.response.body", "body": b""})
         else:
             with await self._open() as stream:
+                await begin(stream, self._settings, _Waiting())
                 await self._send(stream, scope, receive, send)
         if self.background is not None:
             await self.background()
@@ -564,19 +578,22 @@ class PipeResponse(StreamingResponse):
     async def _send(
         self, stream: Stream, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        settings = self.policy or default_policy()
+        settings = self._settings
         scope, exchange = offer(scope, send, settings)
         if exchange is not None:
             send = exchange.send
-        length = self.headers.get("content-length")
-        promised = int(length) if length is not None else None
         responding = respond_stream(
-            scope, send, self._start(), stream, promised, settings, _Waiting()
+            scope, send, self._start(), stream, self._promised, settings, _Waiting()
         )
         if is_driven(scope, settings):
             await responding
         else:  # a producer may be silent for long, and then no `send` tells of the end
             await _until_disconnect(responding, receive)
+
+    @property
+    def _promised(self) -> int | None:
+        length = self.headers.get("content-length")
+        return int(length) if length is not None else None
 
     def _start(self) -> dict[str, Any]:
         return {
@@ -596,20 +613,12 @@ class PipeResponse(StreamingResponse):
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         """For whoever iterates over the body himself."""
-        with await self._open() as stream:
-            waiting = _Waiting()
-            while True:
-                count = stream.waiting()
-                if count:
-                    yield stream.take(min(count, 65536))
-                elif stream.is_over():
-                    return
-                else:
-                    await waiting.until_readable(stream.fileno())
-
-
-def _has_no_body(status: int) -> bool:
-    return status in (204, 304) or status < 200
+        stream, status = await self._open(), self.status_code
+        promised, waiting = self._promised, _Waiting()
+        pieces = read_stream(stream, self._settings, status, promised, waiting)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
 
 
 class _Waiting:
@@ -620,3 +629,7 @@ class _Waiting:
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
+
+    async def at_most(self, seconds: float, work: Coroutine[Any, Any, None]) -> None:
+        with anyio.move_on_after(seconds):
+            await work

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zc_response.asgi import Fields, Message, Send, ZeroCopyMiddleware
 from zc_response.errors import DisconnectedError
+from zc_response.planning import has_no_body
 from zc_response.policy import default_policy
 from zc_response.transmit import Access
 
@@ -131,8 +132,7 @@ class _CycleConnection:
 
     def bodiless(self, status: int) -> bool:
         """HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3)."""
-        head = self._cycle.scope["method"] == "HEAD"
-        return head or status in (204, 304) or status < 200
+        return has_no_body(self._cycle.scope["method"], status)
 
     async def drain(self) -> None:
         """Wait until the transport has written everything uvicorn gave it."""

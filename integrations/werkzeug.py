@@ -13,6 +13,7 @@ import struct
 from typing import Any, Final
 
 from zc_response.errors import TransferError
+from zc_response.planning import has_no_body
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.transmit import Access, Frame, Transfer, drive_here
@@ -72,8 +73,7 @@ class _HandlerConnection:
     @property
     def is_bodiless(self) -> bool:
         """HEAD, 1xx, 204 and 304 have no body (RFC 9112 section 6.3)."""
-        status = self.status
-        return self._method == "HEAD" or status in (204, 304) or 100 <= status < 200
+        return has_no_body(self._method, self.status)
 
     @property
     def content_length(self) -> int | None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -220,6 +221,12 @@ class Client:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+
+def children_of(pid: int) -> list[str]:
+    """The processes that a process has started, and that have not been waited for."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [child for task in tasks for child in task.read_text().split()]
 
 
 def eventually(condition: Callable[[], Any], what: str = "the condition") -> None:

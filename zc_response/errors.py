@@ -90,7 +90,7 @@ class TruncatedError(TransferError):
 
 
 class ProducerError(TransferError):
-    """Who writes a body failed, or wrote more than had been promised."""
+    """Who writes a body could not be started, failed, or wrote more than promised."""
 
 
 class ChangedError(TransferError):

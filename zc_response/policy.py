@@ -39,6 +39,7 @@ _LEAST: Final[dict[str, float]] = {
     "unsent_max": 1,
     "max_rate": 0,
     "stall_timeout": 0,
+    "first_byte_wait": 0,
     "open_files": 0,
     "open_files_idle": 0.1,
 }
@@ -187,6 +188,13 @@ class Policy:
 
     What counts is progress, not the time that the whole body takes. As nginx has it
     (send_timeout 60s). It is also how long a filesystem may take to answer.
+    """
+
+    first_byte_wait: float = 0.5
+    """Seconds that a header may wait for the first byte of a process; 0 for none.
+
+    One that fails by then is an error of the application (500), not a response that
+    breaks off. It is also how long one that is silent at first may hold a WSGI worker.
     """
 
     handed_over: int = 10_000

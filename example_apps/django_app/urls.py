@@ -12,6 +12,7 @@ urlpatterns = [
     path("", views.index, name="index"),
     path("play/<int:pk>", views.play, name="play"),
     path("download/<int:pk>", views.download, name="download"),
+    path("recordings.tar", views.everything, name="everything"),
     path("media/<path:path>", serve, {"document_root": settings.MEDIA_ROOT}),
     path("static/<path:path>", serve, {"insecure": True}),
 ]

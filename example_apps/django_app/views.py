@@ -1,13 +1,14 @@
-"""The views. But for the last import they are what any Django project has."""
+"""The views. But for the last import, and `everything`, any Django project has them."""
 
 from __future__ import annotations
 
 from django import forms
+from django.conf import settings
 from django.http import FileResponse as StockFileResponse, HttpRequest
 from django.shortcuts import get_object_or_404, redirect, render
 
 from example_apps.django_app.models import Recording
-from zc_response.integrations.django import FileResponse
+from zc_response.integrations.django import FileResponse, PipeResponse
 
 
 class UploadForm(forms.ModelForm):  # type: ignore[misc]
@@ -39,3 +40,10 @@ def download(request: HttpRequest, pk: int) -> object:
     """The same, to be saved; Django's own response, which the middleware takes over."""
     recording = get_object_or_404(Recording, pk=pk)
     return StockFileResponse(recording.file.open("rb"), as_attachment=True)
+
+
+def everything(_request: HttpRequest) -> object:
+    """All recordings, as tar writes them: nothing of it is kept anywhere."""
+    command = ["tar", "-c", "-C", settings.MEDIA_ROOT, "."]
+    name = {"Content-Disposition": 'attachment; filename="recordings.tar"'}
+    return PipeResponse(command, content_type="application/x-tar", headers=name)

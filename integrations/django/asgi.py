@@ -13,24 +13,28 @@ from django.http import HttpResponse
 
 from zc_response.asgi import (
     Answer,
+    AsyncioWaiting,
     Fields,
     Message,
     Receive,
     Scope,
     Send,
+    begin,
     elsewhere,
     is_small,
     offer,
     respond,
     respond_past,
     respond_small,
+    respond_stream,
 )
 from zc_response.errors import FileChangedError, FilesystemTimeoutError, SourceError
+from zc_response.integrations.django.pipes import open_in_thread, promised
 from zc_response.integrations.django.responses import PlannedBody, Prepared, adopt
-from zc_response.planning import Plan, Segment, Slice
+from zc_response.planning import Plan, Segment, Slice, has_no_body
 from zc_response.policy import Policy, default_policy
 from zc_response.sources import FileSource
-from zc_response.wsgi import FileWrapper
+from zc_response.wsgi import FileWrapper, StreamBody
 
 logger: Final = logging.getLogger("zc_response")
 
@@ -80,6 +84,9 @@ class ZeroCopy:
     async def send_response(self, response: Any, send: Any) -> None:
         """Send a response: its file, if it still has one, else what it iterates."""
         if response.streaming and isinstance(send, _Way):
+            if isinstance(response._iterator, StreamBody):
+                await self._send_stream(response, response._iterator, send)
+                return
             body = await _body_of(response)
             if body is not None:
                 try:
@@ -90,6 +97,36 @@ class ZeroCopy:
                 finally:
                     body.close()
         await super().send_response(response, send)  # type: ignore[misc]
+
+    async def _send_stream(self, response: Any, body: StreamBody, way: _Way) -> None:
+        """Send what comes out of a pipe, or say that nothing ever will."""
+        scope, policy, waiting = way.scope, _policy(response), AsyncioWaiting()
+        start = {
+            "type": "http.response.start",
+            "status": response.status_code,
+            "headers": list(_fields(response)),
+        }
+        if has_no_body(scope["method"], response.status_code):
+            body.close()
+            await way.send(start)
+            await way.send({"type": "http.response.body", "body": b""})
+            return
+        try:
+            stream = await open_in_thread(body)
+            try:
+                await begin(stream, policy, waiting)
+            except BaseException:
+                stream.close()
+                raise
+        except Exception:
+            logger.exception("answering 500: a pipe could not be sent")
+            await super().send_response(HttpResponse(status=500), way)  # type: ignore[misc]
+            return
+        length = promised(response.headers)
+        with stream:
+            await respond_stream(
+                scope, way.send, start, stream, length, policy, waiting
+            )
 
 
 class ASGIHandler(ZeroCopy, DjangoHandler):

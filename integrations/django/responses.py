@@ -1,7 +1,7 @@
 """Answering a request with a file: Django's responses, prepared for what was asked.
 
 A response of Django's does not know the request. It is told by whoever has it: the
-middleware, `serve`, or Django itself when the view is done (see `Prepared.render`).
+middleware, `serve`, or Django itself when the view is done (see `Told.render`).
 Only then is it decided what is sent, from the facts of the open file, and before any
 other middleware sees the response.
 """
@@ -13,7 +13,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, ClassVar, Final
@@ -117,7 +117,46 @@ class _Held:
 _Answer = tuple[Plan, dict[str, Any], dict[object, Any]]
 
 
-class Prepared:
+class Told:
+    """A streaming response of Django's that is told of the request it answers."""
+
+    is_async: bool
+    status_code: int
+    streaming_content: Any
+    headers: Any
+    _iterator: Any
+
+    def answer(self, request: Any) -> None:
+        """Become the answer to `request`; the second time nothing happens."""
+        raise NotImplementedError
+
+    @property
+    def render(self) -> Any:
+        """Nothing: there is no such attribute, as in Django.
+
+        But that is what Django asks for when the view is done, with the request at
+        hand, before any middleware sees the response; and so does a decorator that is
+        made of a middleware. It is the one moment that an answer can be given without
+        a setting, a middleware or a changed signature.
+        """
+        request = sys._getframe(1).f_locals.get("request")
+        if isinstance(request, HttpRequest):
+            self.answer(request)
+        raise AttributeError(f"{type(self).__name__!r} object has no 'render'")
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        """The body piece by piece, read in Django's thread for the request."""
+        if self.is_async:
+            async for part in self.streaming_content:
+                yield part
+            return
+        parts = iter(self.streaming_content)
+        following = sync_to_async(lambda: next(parts, None))
+        while (part := await following()) is not None:
+            yield part
+
+
+class Prepared(Told):
     """What is added to a streaming response of Django's that has a file.
 
     `policy`, a class attribute, replaces the settings from the environment in a
@@ -128,11 +167,6 @@ class Prepared:
 
     block_size = 4096
     file_to_stream: Any = None
-    headers: Any
-    is_async: bool
-    status_code: int
-    streaming_content: Any
-    _iterator: Any
     _reason_phrase: str | None
     _resource_closers: list[Any]
 
@@ -244,20 +278,6 @@ class Prepared:
 
     # What others ask of a response ---------------------------------------------------
 
-    @property
-    def render(self) -> Any:
-        """Nothing: there is no such attribute, as in Django.
-
-        But that is what Django asks for when the view is done, with the request at
-        hand, before any middleware sees the response; and so does a decorator that is
-        made of a middleware. It is the one moment that an answer can be given without
-        a setting, a middleware or a changed signature.
-        """
-        request = sys._getframe(1).f_locals.get("request")
-        if isinstance(request, HttpRequest):
-            self.answer(request)
-        raise AttributeError(f"{type(self).__name__!r} object has no 'render'")
-
     def has_header(self, header: str) -> bool:
         """True if the field is set.
 
@@ -270,17 +290,6 @@ class Prepared:
         return header in self.headers
 
     __contains__ = has_header
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body piece by piece, read in Django's thread for the request."""
-        if self.is_async:
-            async for part in self.streaming_content:
-                yield part
-            return
-        parts = iter(self.streaming_content)
-        following = sync_to_async(lambda: next(parts, None))
-        while (part := await following()) is not None:
-            yield part
 
     def __del__(self) -> None:
         """Close the file of a response that a middleware has replaced by its own."""

@@ -21,6 +21,7 @@ from django.core.files.storage import FileSystemStorage
 from django.http import FileResponse as Stock, HttpRequest, StreamingHttpResponse
 from django.urls import path
 
+from tests.gunicorn.scripts import SCRIPTS, command
 from zc_response import Report, add_listener
 
 OURS = "zc_response.integrations.django.ZeroCopyMiddleware"
@@ -51,6 +52,7 @@ django.setup()
 from zc_response.integrations.django import (  # noqa: E402
     ASGIStaticFilesHandler,
     FileResponse,
+    PipeResponse,
     StaticFilesHandler,
     get_asgi_application,
     serve,
@@ -123,11 +125,25 @@ def served(request: HttpRequest, name: str) -> Any:
     return serve(request, name, document_root=settings.MEDIA_ROOT)
 
 
+def piped(_request: HttpRequest, name: str) -> Any:
+    """What a script writes."""
+    size = SCRIPTS[name][1]
+    headers = {} if size is None else {"Content-Length": str(size)}
+    return PipeResponse(command(name), headers=headers)
+
+
+async def piped_async(request: HttpRequest, name: str) -> Any:
+    return piped(request, name)
+
+
 VIEWS = (
     *(ours, ours_async, stock, lines, stored, memory, unzipped, in_session, changed),
-    served,
+    *(served, piped, piped_async),
 )
-urlpatterns = [path(f"{view.__name__}/<path:name>", view) for view in VIEWS]
+urlpatterns = [
+    *(path(f"{view.__name__}/<path:name>", view) for view in VIEWS),
+    path("<str:name>", piped),
+]
 
 
 # What servers load -----------------------------------------------------------------

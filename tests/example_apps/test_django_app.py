@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -161,6 +163,16 @@ def test_a_download_is_the_file(page: Page, melody: Path) -> None:
 
     assert coming.value.suggested_filename == melody.name
     assert digest(coming.value.path()) == digest(melody)
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="tar is not installed")
+def test_all_of_them_come_in_one_archive(page: Page, melody: Path) -> None:
+    with page.expect_download() as coming:
+        page.get_by_role("link", name="All of them").click()
+
+    with tarfile.open(coming.value.path()) as archive:
+        names = {Path(name).name for name in archive.getnames()}
+    assert melody.name in names
 
 
 class Cutting:

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.gunicorn.pipe_apps import SIZE
+from tests.django.project import MIDDLEWARE, OURS
 from tests.gunicorn.running import Gunicorn, Row, gunicorn
-from tests.live import eventually
+from tests.gunicorn.scripts import SIZE
+from tests.live import children_of, eventually
 
-FLASK, STARLETTE = "flask_app", "starlette_app"
+FLASK = "tests.gunicorn.pipe_apps:flask_app"
+STARLETTE = "tests.gunicorn.pipe_apps:starlette_app"
+DJANGO = {"wsgi": "tests.django.project:wsgi()", "asgi": "tests.django.project:asgi()"}
+UVICORN = "uvicorn_worker.UvicornWorker"
 WORKERS = [
-    ("sync", FLASK),
-    ("gthread", FLASK),
-    ("gevent", FLASK),
-    ("asgi", STARLETTE),
-    ("uvicorn_worker.UvicornWorker", STARLETTE),
+    *(("sync", FLASK), ("gthread", FLASK), ("gevent", FLASK)),
+    *(("asgi", STARLETTE), (UVICORN, STARLETTE)),
+    *((worker, DJANGO["wsgi"]) for worker in ("sync", "gthread", "gevent")),
+    *((worker, DJANGO["asgi"]) for worker in ("asgi", UVICORN)),
 ]
 
 
-@pytest.fixture(scope="module", params=WORKERS, ids=lambda param: param[0])
+def _named(param: tuple[str, str]) -> str:
+    worker, app = param
+    return f"{worker}-{app.rpartition(':')[2]}"
+
+
+@pytest.fixture(scope="module", params=WORKERS, ids=_named)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gunicorn]:
     """Each kind of worker, one process that has one request at a time."""
     worker, app = request.param
     work = tmp_path_factory.mktemp("gunicorn")
-    with gunicorn(work, f"tests.gunicorn.pipe_apps:{app}", worker=worker) as server:
+    environ = {"TEST_MIDDLEWARE": json.dumps([*MIDDLEWARE, OURS])}
+    with gunicorn(work, app, worker=worker, environ=environ) as server:
         yield server
 
 
@@ -83,6 +93,23 @@ def test_a_producer_that_fails_ends_the_response_visibly(
     assert reported()["outcome"] in ("failed", "truncated")
 
 
+@pytest.mark.parametrize("name", ["failing-at-once", "missing"])
+def test_one_that_fails_before_its_first_byte_is_an_error_of_the_application(
+    server: Gunicorn, name: str
+) -> None:
+    with server.client() as client:
+        assert client.get(f"/{name}").status == 500
+
+
+def test_the_header_of_a_silent_producer_does_not_wait_for_long(
+    server: Gunicorn, reported: Callable[[], Row]
+) -> None:
+    with server.client() as client:
+        assert client.send("/late").socket.recv(15) == b"HTTP/1.1 200 OK"
+    assert reported()["outcome"] == "disconnected"
+    eventually(lambda: not children_of(server.worker), "the end of the process")
+
+
 @pytest.mark.parametrize("name", ["silent", "endless"])
 def test_a_client_that_leaves_ends_the_process(
     server: Gunicorn, reported: Callable[[], Row], name: str
@@ -91,11 +118,6 @@ def test_a_client_that_leaves_ends_the_process(
         client.send(f"/{name}").socket.recv(1)
     assert reported()["outcome"] == "disconnected"
     eventually(lambda: not children_of(server.worker), "the end of the process")
-
-
-def children_of(pid: int) -> list[str]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [child for task in tasks for child in task.read_text().split()]
 
 
 def test_a_silent_producer_holds_no_worker(server: Gunicorn) -> None:

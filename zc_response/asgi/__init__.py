@@ -14,6 +14,7 @@ several of them, a file that is open already) travels with it under a key of our
     middleware    announcing the messages where they will be executed
     exchange      executing them
     elsewhere     awaiting what may wait for a disk
+    waiting       awaiting a producer
     copying       the same body as ordinary messages
     response      the other end: sending a plan
 
@@ -23,6 +24,7 @@ Nothing here knows a server: a server's integration hands over a `Connection`.
 from __future__ import annotations
 
 from zc_response.asgi.connections import Connection
+from zc_response.asgi.copying import begin, read_stream
 from zc_response.asgi.elsewhere import elsewhere
 from zc_response.asgi.messages import App, Fields, Message, Receive, Scope, Send
 from zc_response.asgi.middleware import ZeroCopyMiddleware, offer
@@ -36,17 +38,21 @@ from zc_response.asgi.response import (
     respond_small,
     respond_stream,
 )
+from zc_response.asgi.waiting import AsyncioWaiting
 
 __all__ = [
     # For applications
     "ZeroCopyMiddleware",
     # For the integrations of frameworks
     "Answer",
-    "is_driven",
+    "AsyncioWaiting",
+    "begin",
     "conditions",
     "elsewhere",
+    "is_driven",
     "is_small",
     "offer",
+    "read_stream",
     "respond",
     "respond_past",
     "respond_small",

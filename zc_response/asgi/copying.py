@@ -12,24 +12,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
+from contextlib import aclosing, suppress
 from functools import partial
 from types import TracebackType
 from typing import Final, Protocol, TypeVar
 
 from zc_response.asgi.connections import Taker, taker_behind
 from zc_response.asgi.messages import Send
+from zc_response.asgi.waiting import Waiting
 from zc_response.errors import StalledError
+from zc_response.guards import COUNT
 from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import Stream
 from zc_response.transmit import (
     Body,
     Outbox,
+    Strategy,
     Turns,
     Waits,
     Want,
+    beginning,
     body_into,
     stream_into,
     turns_of,
@@ -158,14 +162,19 @@ def _turns() -> Turns | None:
         return None
 
 
-class Waiting(Protocol):
-    """How to wait on whichever loop this is."""
+async def begin(stream: Stream, policy: Policy, waiting: Waiting) -> None:
+    """Wait for the first byte of a process, or its end, or as long as that may take.
 
-    async def until_readable(self, fd: int) -> None:
-        """Return when a descriptor is readable."""
+    Raises ProducerError if it has failed by then.
+    """
 
-    async def sleep(self, seconds: float) -> None:
-        """Return after a while."""
+    async def wait() -> None:
+        waits = Waits()
+        for want in beginning(stream):
+            await _wait(want, stream, waits.next, waiting)
+
+    if policy.first_byte_wait:
+        await waiting.at_most(policy.first_byte_wait, wait())
 
 
 async def copy_stream(
@@ -181,12 +190,49 @@ async def copy_stream(
 
     `is_promised` says that the account has its length.
     """
+    pieces = _pieces(stream, tally, policy, waiting, is_promised=is_promised)
+    async with aclosing(pieces), _Sending(send, policy) as sending:
+        async for piece in pieces:
+            await sending(piece)
+
+
+async def read_stream(
+    stream: Stream, policy: Policy, status: int, promised: int | None, waiting: Waiting
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of a stream, which is closed then; one report at the end."""
+    with (
+        stream,
+        Tally(
+            path=stream.name,
+            status=status,
+            promised=promised or 0,
+            strategy=Strategy.COPY,
+            reason="the server's own way",
+            guard=COUNT,
+        ) as tally,
+    ):
+        is_promised = promised is not None
+        pieces = _pieces(stream, tally, policy, waiting, is_promised=is_promised)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+
+async def _pieces(
+    stream: Stream, tally: Tally, policy: Policy, waiting: Waiting, *, is_promised: bool
+) -> AsyncGenerator[bytes, None]:
     outbox, waits = Outbox(policy, tally), Waits()
-    async with _Sending(send, policy) as sending:
-        for want in stream_into(outbox, stream, is_promised=is_promised):
-            if want is Want.WRITABLE:
-                await sending(outbox.data)
-            elif want is Want.READABLE:
-                await waiting.until_readable(stream.fileno())
-            elif want is Want.SOON:
-                await waiting.sleep(waits.next(tally.sent))
+    for want in stream_into(outbox, stream, is_promised=is_promised):
+        if want is Want.WRITABLE:
+            yield outbox.data
+        else:
+            await _wait(want, stream, partial(waits.next, tally.sent), waiting)
+
+
+async def _wait(
+    want: Want, stream: Stream, pause: Callable[[], float], waiting: Waiting
+) -> None:
+    if want is Want.READABLE:
+        await waiting.until_readable(stream.fileno())
+    elif want is Want.SOON:
+        await waiting.sleep(pause())

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from zc_response.asgi.copying import InThread, Waiting, copy_body, copy_stream
+from zc_response.asgi.copying import InThread, copy_body, copy_stream
 from zc_response.asgi.exchange import Exchange
 from zc_response.asgi.messages import (
     EXTENSION,
@@ -22,6 +22,7 @@ from zc_response.asgi.messages import (
     Send,
 )
 from zc_response.asgi.middleware import Shortcut, offer, shortcut
+from zc_response.asgi.waiting import Waiting
 from zc_response.errors import FileChangedError
 from zc_response.guards import COUNT, LEASE, STAT
 from zc_response.planning import Plan, Segment, Slice

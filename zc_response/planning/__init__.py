@@ -17,7 +17,14 @@ representation, which status, which header fields, which bytes (RFC 9110)?
 from __future__ import annotations
 
 from zc_response.planning.disposition import content_disposition, plain_name
-from zc_response.planning.plan import Headers, Plan, Representation, Segment, Slice
+from zc_response.planning.plan import (
+    Headers,
+    Plan,
+    Representation,
+    Segment,
+    Slice,
+    has_no_body,
+)
 from zc_response.planning.planner import plan
 from zc_response.planning.validators import (
     EntityTag,
@@ -46,6 +53,7 @@ __all__ = [
     "Representation",
     "Segment",
     "Slice",
+    "has_no_body",
     "plan",
     # Validators
     "EntityTag",

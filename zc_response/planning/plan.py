@@ -14,6 +14,11 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Header fields as (name, value), in the order in which they are sent."""
 
 
+def has_no_body(method: str, status: int) -> bool:
+    """True if no body may follow: HEAD, 1xx, 204, 304 (RFC 9112 section 6.3)."""
+    return method == "HEAD" or status in (204, 304) or status < 200
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """`count` bytes of `source`, from `offset` on (both in bytes)."""

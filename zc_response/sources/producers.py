@@ -42,15 +42,20 @@ class Producer:
         """Start a command whose output is to be sent; it has nothing to read.
 
         In a session of its own, so that whatever it starts can be ended with it. Raises
-        OSError as `subprocess.Popen` does.
+        ProducerError if it cannot be started: an OSError in the middle of a response
+        servers take for the connection's.
         """
-        process = subprocess.Popen(  # gevent's own, where that has replaced it
-            [os.fspath(part) for part in command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        parts = [os.fspath(part) for part in command]
+        try:
+            process = subprocess.Popen(  # gevent's own, where that has replaced it
+                parts,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as exc:
+            raise ProducerError(f"{parts[0]}: {exc.strerror}") from exc
         return cls(process, has_group=True)
 
     @property

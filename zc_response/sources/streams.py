@@ -78,11 +78,11 @@ class Stream:
         return not self.residue and pipes.is_over(self.pipe)
 
     def load(self, count: int) -> int:
-        """Have up to `count` of the waiting bytes ready in `pipe`; how many those are.
+        """Have up to `count` bytes, which wait, ready in `pipe`; how many those are.
 
         0 if they can only be read. Raises OSError if that is refused.
         """
-        self.loaded = 0 if self.residue else min(count, self.waiting())
+        self.loaded = 0 if self.residue else count
         return self.loaded
 
     def read(self, count: int) -> bytes:
@@ -111,6 +111,11 @@ class Stream:
 
     def _robbed(self) -> TruncatedError:
         return TruncatedError(f"{self.name}: somebody else reads from it")
+
+    @property
+    def has_producer(self) -> bool:
+        """True if a process writes to it, whose exit status tells of its end."""
+        return self._producer is not None
 
     def has_ended_well(self) -> bool:
         """True if its end is a good end; False if that remains to be seen.
@@ -226,8 +231,9 @@ def open_stream(what: Streamable) -> Stream:
     stream's from now on: file objects and sockets are closed, and read through a
     duplicate of their descriptor.
 
-    Raises NotStreamError for what is neither a pipe nor a connected stream socket, and
-    OSError or ValueError if a command cannot be started or a descriptor is closed.
+    Raises NotStreamError for what is neither a pipe nor a connected stream socket,
+    ProducerError for a command that cannot be started, and OSError where the system
+    has no more descriptors.
     """
     if callable(what) and not hasattr(what, "fileno"):
         what = what()
@@ -264,7 +270,10 @@ def _of_process(producer: Producer) -> Stream:
 def _taken(what: Any) -> tuple[int, bytes]:
     """A descriptor of our own, and what was read ahead; what it came from is closed."""
     if isinstance(what, int):
-        os.fstat(what)  # or a number that is none would be closed later on
+        try:
+            os.fstat(what)  # or a number that is none would be closed later on
+        except OSError as exc:
+            raise NotStreamError(f"descriptor {what}: {exc.strerror}") from exc
         return what, b""
     try:
         if hasattr(what, "getpeercert"):

@@ -33,7 +33,7 @@ from zc_response.transmit.offload import Done, handed_over
 from zc_response.transmit.outbox import Outbox, body_into, stream_into
 from zc_response.transmit.progress import Progress
 from zc_response.transmit.steps import Cursor, Want, source_of
-from zc_response.transmit.streaming import Frame
+from zc_response.transmit.streaming import Frame, beginning
 from zc_response.transmit.transfer import Transfer, reset
 from zc_response.transmit.turns import Turns, turns_of
 from zc_response.transmit.waits import Waits
@@ -53,6 +53,7 @@ __all__ = [
     "Turns",
     "Waits",
     "Want",
+    "beginning",
     "body_into",
     "choose",
     "drive",

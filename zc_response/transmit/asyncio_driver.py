@@ -20,6 +20,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Final
 
@@ -99,11 +100,11 @@ class _Pump:
         "_error",
         "_fd",
         "_full_at",
-        "_input",
         "_job",
         "_loop",
         "_parked_on",
         "_progress",
+        "_reads",
         "_state",
         "_steps",
         "_timer",
@@ -119,6 +120,7 @@ class _Pump:
         self._turns = turns_of(self._loop)
         self._state = _State.READY
         self._watched = False
+        self._reads = -1
         self._done: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
         self._waits = Waits()
@@ -179,18 +181,20 @@ class _Pump:
         if want is Want.TURN:
             self._state = _State.READY
             return True
+        if want is Want.READABLE:
+            self._waits.over()
+            self._unwatch()
+            self._state = _State.EMPTY
+            self._read(self._job.input())
+            with suppress(OSError):  # without, one is borrowed for each piece
+                self._job.own()
+            return False
+        self._read(-1)
         if want is Want.SOON:
             self._state = _State.SOON
             self._unwatch()
             seconds = self._waits.next(self._job.tally.sent)
             self._timer = self._loop.call_later(seconds, self._again)
-            return False
-        if want is Want.READABLE:
-            self._waits.over()
-            self._unwatch()
-            self._state = _State.EMPTY
-            self._input = self._job.input()
-            self._loop.add_reader(self._input, self._readable)
             return False
         try:
             self._job.own()
@@ -218,9 +222,7 @@ class _Pump:
 
     def _readable(self) -> None:
         """There is something to send, or an end."""
-        if self._state is _State.EMPTY:
-            self._loop.remove_reader(self._input)
-            self._progress.rest(self._job.unacknowledged)
+        if self._state is _State.EMPTY:  # else the turn that this asks for is to come
             self._state = _State.READY
             self._turns.take(self._turn_from_anew)
 
@@ -323,6 +325,19 @@ class _Pump:
             self._loop.remove_writer(self._fd)
             self._watched = False
 
+    def _read(self, fd: int) -> None:
+        """Watch where the bytes come from; -1 for no more.
+
+        It stays watched from one wait for it to the next: to change that for each
+        piece cost several calls to the kernel.
+        """
+        if fd != self._reads:
+            if self._reads >= 0:
+                self._loop.remove_reader(self._reads)
+            if fd >= 0:
+                self._loop.add_reader(fd, self._readable)
+            self._reads = fd
+
     def look(self) -> None:
         """Give it up if nothing has moved for too long; park it after a while."""
         job = self._job
@@ -399,8 +414,7 @@ class _Pump:
         self._unwatch()
         if before in (_State.SOON, _State.LACKING):
             self._timer.cancel()
-        if before is _State.EMPTY:
-            self._loop.remove_reader(self._input)
+        self._read(-1)
         if before is _State.PARKED:
             waiting_on(self._loop).leave(self._parked_on, self)
         if error is not None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from zc_response.errors import StartsAnewError
+from zc_response.errors import DisconnectedError, StartsAnewError
 from zc_response.guards import read_borrowed
 from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
@@ -297,17 +297,19 @@ class SegmentsBody(ZeroCopyBody):
 class StreamBody:
     """A body that is a stream, which is opened when it is asked for.
 
-    `read` makes chunks of it.
+    `read` makes chunks of it. What that gets beside the stream it calls now and then:
+    it raises DisconnectedError when nobody wants them any more.
     """
 
     def __init__(
         self,
         content: Streamable,
-        read: Callable[[Stream], Generator[bytes, None, None]],
+        read: Callable[[Stream, Callable[[], None]], Generator[bytes, None, None]],
     ) -> None:
         self._content: Streamable | None = content
         self._read = read
         self._chunks: Generator[bytes, None, None] | None = None
+        self._is_closed = False
 
     def open(self) -> Stream:
         """The stream, which is the caller's from now on.
@@ -324,13 +326,19 @@ class StreamBody:
 
     def __next__(self) -> bytes:
         if self._chunks is None:
-            self._chunks = self._read(self.open())
+            self._chunks = self._read(self.open(), self._check)
         return next(self._chunks)
+
+    def _check(self) -> None:
+        if self._is_closed:
+            raise DisconnectedError("nobody wants it any more")
 
     def close(self) -> None:
         """End what has been begun; a command that has not is not."""
+        self._is_closed = True
         if self._chunks is not None:
-            self._chunks.close()
+            with suppress(ValueError):  # a thread is in there, which finds out itself
+                self._chunks.close()
         content, self._content = self._content, None
         if content is not None:
             discard(content)

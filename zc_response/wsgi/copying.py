@@ -20,11 +20,14 @@ from zc_response.transmit import (
     Strategy,
     Waits,
     Want,
+    beginning,
     body_into,
     choose,
     source_of,
     stream_into,
 )
+
+Beat = Callable[[], object]
 
 
 def read_segments(
@@ -52,7 +55,7 @@ def read_segments(
 
 
 def copy_body(
-    body: Body, tally: Tally, policy: Policy, beat: Callable[[], object]
+    body: Body, tally: Tally, policy: Policy, beat: Beat
 ) -> Generator[bytes, None, None]:
     """The bytes of a body, which is closed then, as long as they are good.
 
@@ -73,9 +76,16 @@ def copy_body(
 
 
 def read_stream(
-    stream: Stream, policy: Policy, status: int, promised: int | None
+    stream: Stream,
+    policy: Policy,
+    status: int,
+    promised: int | None,
+    beat: Beat,
 ) -> Generator[bytes, None, None]:
-    """The bytes of a stream, a piece at a time; one report at the end."""
+    """The bytes of a stream, a piece at a time; one report at the end.
+
+    `beat` is called now and then, and may raise to have it end.
+    """
     tally = Tally(
         path=stream.name,
         status=status,
@@ -85,14 +95,14 @@ def read_stream(
         guard=COUNT,
     )
     is_promised = promised is not None
-    yield from copy_stream(stream, tally, policy, _nobody, is_promised=is_promised)
+    yield from copy_stream(stream, tally, policy, beat, is_promised=is_promised)
 
 
 def copy_stream(
     stream: Stream,
     tally: Tally,
     policy: Policy,
-    beat: Callable[[], object],
+    beat: Beat,
     *,
     is_promised: bool,
 ) -> Generator[bytes, None, None]:
@@ -104,16 +114,32 @@ def copy_stream(
             if want is Want.WRITABLE:
                 yield outbox.data
             elif want is Want.READABLE:
-                while not _has_something(stream.fileno()):
-                    beat()
+                _await_readable(stream.fileno(), BEAT_SECONDS)
             elif want is Want.SOON:
                 time.sleep(waits.next(tally.sent))
 
 
-def _has_something(fd: int) -> bool:
+def await_beginning(stream: Stream, policy: Policy, beat: Beat) -> None:
+    """Wait for the first byte of a process, or its end, or as long as that may take.
+
+    Raises ProducerError if it has failed by then.
+    """
+    until, waits = time.monotonic() + policy.first_byte_wait, Waits()
+    for want in beginning(stream):
+        beat()
+        seconds = until - time.monotonic()
+        if seconds <= 0:
+            return
+        if want is Want.READABLE:
+            _await_readable(stream.fileno(), min(seconds, BEAT_SECONDS))
+        else:
+            time.sleep(waits.next())
+
+
+def _await_readable(fd: int, seconds: float) -> None:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    return bool(poll.poll(BEAT_SECONDS * 1000))
+    poll.poll(seconds * 1000)
 
 
 BEAT_SECONDS: Final = 0.5

@@ -26,7 +26,12 @@ from zc_response.wsgi.bodies import (
     ZeroCopyBody,
 )
 from zc_response.wsgi.connections import Connection
-from zc_response.wsgi.copying import copy_body, copy_stream, path_of
+from zc_response.wsgi.copying import (
+    await_beginning,
+    copy_body,
+    copy_stream,
+    path_of,
+)
 
 EXCHANGE: Final = "zc_response.exchange"
 """The key in `environ` under which a response of ours finds the exchange."""
@@ -232,6 +237,11 @@ class Exchange:
             guard=COUNT,
         )
         if access.fileno is not None:
+            try:
+                await_beginning(stream, policy, connection.beat)
+            except BaseException:
+                stream.close()
+                raise
             whole = Body.of_stream(stream, policy)
             yield from self._transmit(whole, access, tally)
             if promised is None:
@@ -292,9 +302,6 @@ class _Sending:
 
     def __iter__(self) -> Iterator[bytes]:
         exchange = self._exchange
-        if isinstance(self._body, StreamBody):
-            yield from exchange.flow(self._body)
-            return
         if exchange.send_at_once(self._body):
             return
         segments = exchange.segments_of(self._body)
@@ -302,6 +309,9 @@ class _Sending:
             yield from exchange.deliver(segments, iter(()))
             return
         chunks = iter(self._body)
+        if isinstance(chunks, StreamBody):
+            yield from exchange.flow(chunks)
+            return
         first = next(chunks, None)
         if first is not None:
             segments = exchange.segments_behind(first)

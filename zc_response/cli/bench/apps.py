@@ -104,11 +104,23 @@ def pipe() -> App:
     )
 
 
+def pipe_chunked() -> App:
+    """The same without a length: each piece has a head of its own."""
+    from zc_response.integrations.starlette import PipeResponse
+
+    return _application(lambda path: PipeResponse(["cat", path]))
+
+
 def stock_pipe() -> App:
     """Starlette's StreamingResponse, which reads the same pipe in threads."""
     return _application(
         lambda path: StreamingResponse(_read_pipe(path), headers=_length_of(path))
     )
+
+
+def stock_pipe_chunked() -> App:
+    """The same without a length."""
+    return _application(lambda path: StreamingResponse(_read_pipe(path)))
 
 
 def stock_pipe_asyncio() -> App:

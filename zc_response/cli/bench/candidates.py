@@ -243,6 +243,16 @@ CANDIDATES: Final = {
             software=Uvicorn(factory="stock_pipe"),
         ),
         Candidate(
+            name="pipe-chunked",
+            title="our PipeResponse, cat, no length",
+            software=Uvicorn(factory="pipe_chunked", http=PROTOCOL),
+        ),
+        Candidate(
+            name="stock-pipe-chunked",
+            title="StreamingResponse reading it, no length",
+            software=Uvicorn(factory="stock_pipe_chunked"),
+        ),
+        Candidate(
             name="stock-pipe-asyncio",
             title="the same by asyncio's subprocess",
             software=Uvicorn(factory="stock_pipe_asyncio"),
