@@ -98,7 +98,7 @@ def test_close_is_always_called_once(server: Gunicorn, view: str) -> None:
 
     ask(server, view, file)
 
-    eventually(mark.exists, "the mark")
+    eventually(lambda: mark.exists() and mark.read_text(), "the mark")
     assert mark.read_text() == "closed "
 
 

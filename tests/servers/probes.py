@@ -116,8 +116,6 @@ def _has_parts(answer: Answer, expected: bytes) -> bool:
 
 def made(server: Served) -> Seen:
     """Pipes, with and without a known length, and files in memory."""
-    if server.kind.is_django:
-        return {}
     expected = content(3 * MIB)
     name = server.file(expected).name
     pipe = ask(server, server.path(name, "pipe"))

@@ -75,8 +75,6 @@ def test_ranges_and_preconditions_are_answered_as_everywhere(server: Served) -> 
 
 
 def test_pipes_and_files_in_memory_are_whole(server: Served) -> None:
-    if server.kind.is_django:
-        pytest.skip("there are no pipes for Django")
     seen = probes.made(server)
     assert all(seen.values()), (seen, server.log)
 

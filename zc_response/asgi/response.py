@@ -321,7 +321,8 @@ def _obstacle(offers: MutableMapping[str, Any], policy: Policy) -> str:
         obstacle: str = hook["obstacle"]
         return obstacle
     if PATHSEND in offers or ZEROCOPYSEND in offers:
-        return "the server's own zero copy will not do"
+        lacks = "cleans nothing up" if policy.integrity == "fast" else "has no guards"
+        return f"the server's own zero copy {lacks}"
     return "the server has no zero copy and no hook"
 
 

@@ -10,6 +10,7 @@ from zc_response.transmit.choose import RULES, Case, Rule, deciding
 
 _MULTIPLEXED: Final = "HTTP/2: the socket is shared"
 _UNKNOWN: Final = "the server has no zero copy and no hook"
+_UNGUARDED: Final = "the server's own zero copy has no guards"
 
 OBSTACLES: Final[dict[str, str]] = {
     "uvicorn": "",
@@ -21,7 +22,7 @@ OBSTACLES: Final[dict[str, str]] = {
     "werkzeug": "",
     "werkzeug-tls": "TLS",
     "hypercorn": _UNKNOWN,
-    "granian": _UNKNOWN,
+    "granian": _UNGUARDED,
     "daphne": _UNKNOWN,
     "runserver": _UNKNOWN,
     "waitress": _UNKNOWN,
