@@ -45,11 +45,14 @@ def test_no_file_that_shrank_looked_complete() -> None:
 
 
 def test_explain_says_of_each_server_what_was_seen() -> None:
+    reasons: dict[str, set[str]] = {}
     for row in rows():
         obstacle = OBSTACLES[row["explained"]]
         assert (row["strategy"] != "sendfile") == bool(obstacle), row
-        if obstacle and obstacle != OBSTACLES["other"]:
-            assert row["reason"] == obstacle
+        reasons.setdefault(row["explained"], set()).add(row.get("reason", ""))
+    for server, seen in reasons.items():
+        if OBSTACLES[server] not in ("", OBSTACLES["other"]):
+            assert OBSTACLES[server] in seen
 
 
 def test_explain_knows_the_servers_that_were_tried_and_no_others() -> None:
