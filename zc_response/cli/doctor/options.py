@@ -34,11 +34,13 @@ def doctor(
     """Say how well a file can be served from here, and how to do better.
 
     \b
+    zc-response doctor
     zc-response doctor film.mp4
     sudo zc-response doctor --user www-data /srv/media
     zc-response doctor --peer 192.0.2.7
 
-    PATH is a file, or a directory of files. It is told what keeps its bytes honest
+    PATH is a file, or a directory of files; without one, only of the process and the
+    network is anything said. It is told what keeps its bytes honest
     while they are sent (a lease and a snapshot, at best), what the filesystem can
     and cannot do, and what to change. Of the way to a peer it is told whether the
     network card fetches the file's pages by itself, or what makes the CPU copy them.
@@ -50,8 +52,6 @@ def doctor(
     way to each peer that was named; 1 if one gets less; 2 if a path cannot be
     served, a peer cannot be reached, or the command line is wrong.
     """
-    if not paths and not peers:
-        raise click.UsageError("Name a PATH, or a --peer.")
     try:
         status = commands.doctor(paths, peers=peers, user=user, as_json=as_json)
     except DoctorError as exc:
