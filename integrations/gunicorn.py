@@ -40,6 +40,7 @@ from zc_response.asgi import (
     ZeroCopyMiddleware as AsgiMiddleware,
 )
 from zc_response.errors import DisconnectedError, TransferError
+from zc_response.integrations.gunicorn_access_log import Line, make_wait
 from zc_response.planning import has_no_body
 from zc_response.policy import Policy, default_policy
 from zc_response.report import Tally
@@ -80,6 +81,7 @@ def post_worker_init(worker: Any) -> None:
         worker.asgi = AsgiMiddleware(worker.asgi)
     else:
         worker.wsgi = ZeroCopyMiddleware(worker.wsgi)
+        make_wait(worker.log)
 
 
 _UVICORNS_HTTP: Final = {
@@ -428,8 +430,9 @@ class _ResponseConnection:
         return _chunk, b"0\r\n\r\n"
 
     def flowed(self, count: int) -> None:
-        """For the access log, which does not wait for what has been handed over."""
-        self._response.sent += count
+        """For the access log; what has been handed over is counted at its end."""
+        if self._mine is None:
+            self._response.sent += count
 
     def access(self) -> Access:
         """The connection's socket, if it may be written to."""
@@ -486,24 +489,35 @@ class _ResponseConnection:
         """Hand a transfer over if that can be done; else carry it out here."""
         is_taken = False
         if _worker is not None:
-            leave = partial(self._leave, _worker)
+            leave = partial(self._leave, _worker, tally)
             is_taken = handed_over.take(transfer, tally, leave, most)
         if not is_taken:
             drive_here(transfer, self.beat)
             tally.end(None)
 
-    def _leave(self, worker: _Worker) -> Done:
+    def _leave(self, worker: _Worker, tally: Tally) -> Done:
         """Take the connection from the worker; how it is to end. May raise OSError."""
         readmit = worker.readmission(self._response)
-        self._mine = _take_over(self._response.sock)
+        mine = self._mine = _take_over(self._response.sock)
         self._response.force_close()
-        return partial(_end, self._mine, readmit)
+        line = Line(self._response)
 
-    def _fail(self, tally: Tally, error: BaseException) -> None:
+        async def end(whole: bool) -> None:
+            self._count(tally)
+            line.end()
+            await _end(mine, readmit, whole)
+
+        return end
+
+    def _count(self, tally: Tally) -> None:
+        """Correct the Response's books, at the end of a transfer."""
         if self._flows:
-            self.flowed(tally.sent)
+            self._response.sent += tally.sent
         else:
             self._response.sent -= tally.promised - tally.sent
+
+    def _fail(self, tally: Tally, error: BaseException) -> None:
+        self._count(tally)
         tally.end(error)
         self.abort()
 

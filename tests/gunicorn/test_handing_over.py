@@ -120,6 +120,22 @@ def test_the_access_log_has_the_bytes(server: Gunicorn, big: Path) -> None:
     assert server.access_log(file) == [f"GET /sized/{file.name} 200 {BIG_SIZE}"]
 
 
+def test_the_line_in_the_log_comes_at_the_end_and_has_what_was_sent(
+    server: Gunicorn, big: Path
+) -> None:
+    file = server.file(big)
+    with stalled(server, file) as client:
+        assert quick(server) == b"quick"  # so the worker has done with it
+        assert server.access_log(file) == []
+        client.reset()
+
+    eventually(lambda: server.access_log(file), "a line in the log")
+    (line,) = server.access_log(file)
+    (report,) = server.reports(file)
+    assert line == f"GET /sized/{file.name} 200 {report['sent']}"
+    assert 0 < report["sent"] < BIG_SIZE
+
+
 def test_a_file_that_shrinks_then_closes_the_connection(
     server: Gunicorn, big: Path
 ) -> None:

@@ -130,6 +130,16 @@ def test_a_silent_producer_holds_no_worker(server: Gunicorn) -> None:
     eventually(lambda: not children_of(server.worker), "the end of the process")
 
 
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+def test_the_access_log_has_all_that_was_sent(tmp_path: Path, worker: str) -> None:
+    """Though the length is not known when a worker hands it over."""
+    with gunicorn(tmp_path, FLASK, worker=worker) as server:
+        with server.client() as client:
+            assert client.get("/slow").body == b"onetwo"
+        eventually(lambda: server.access_log(Path("slow")), "a line in the log")
+        assert server.access_log(Path("slow")) == ["GET /slow 200 6"]
+
+
 def test_head_has_no_body_and_leaves_no_process(server: Gunicorn) -> None:
     for name in ("known", "endless"):
         with server.client() as client:
