@@ -31,7 +31,7 @@ from zc_response.planning import Segment, Slice
 from zc_response.policy import Policy
 from zc_response.report import IN_MEMORY, Tally
 from zc_response.sources import FileSource, Stream, open_files, place_of
-from zc_response.transmit import Access, Body, Transfer, choose, drive, is_to_be_lent
+from zc_response.transmit import Access, Body, Transfer, drive, is_to_be_lent
 
 
 class Exchange:
@@ -243,24 +243,8 @@ class Exchange:
             return False
         access = self._connection.access()
         body = make_body()
-        flows = body.stream is not None
-        strategy, reason = choose(
-            access,
-            self._policy,
-            is_firm=body.is_firm,
-            is_fixed=body.is_fixed,
-            flows=flows,
-            in_memory=body.memory is not None,
-            count=count,
-        )
-        tally = Tally(
-            path=path,
-            status=self._status,
-            promised=count,
-            strategy=strategy,
-            reason=reason,
-            guard=body.guard,
-            guard_reason=body.guard_reason,
+        tally = body.account(
+            access, self._policy, path=path, status=self._status, count=count
         )
         self._busy = True
         try:

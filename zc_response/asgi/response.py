@@ -33,7 +33,6 @@ from zc_response.transmit import (
     Access,
     Body,
     Strategy,
-    choose,
     gather,
     gather_at_once,
     is_huge,
@@ -288,22 +287,11 @@ async def _respond_by_copying(
     obstacle: str,
 ) -> None:
     body = Body(answer.plan.segments, policy)
-    strategy, reason = choose(
-        Access(None, obstacle),
-        policy,
-        is_firm=body.is_firm,
-        is_fixed=body.is_fixed,
-        count=answer.length,
-    )
+    status, count = answer.plan.status, answer.length
+    access = Access(None, obstacle)
     try:
-        with Tally(
-            path=path,
-            status=answer.plan.status,
-            promised=answer.length,
-            strategy=strategy,
-            reason=reason,
-            guard=body.guard,
-            guard_reason=body.guard_reason,
+        with body.account(
+            access, policy, path=path, status=status, count=count
         ) as tally:
             await send(_start(answer))
             await copy_body(send, body, tally, policy, in_thread)

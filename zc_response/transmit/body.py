@@ -5,12 +5,15 @@ Or a stream, which is all of its body; or bytes that may be lent to the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set as AbstractSet
 
 from zc_response.guards import COUNT, LEASE, Hold
 from zc_response.planning import Segment
 from zc_response.policy import Policy
+from zc_response.report import Tally
 from zc_response.sources import FileSource, Stream
+from zc_response.transmit.access import Access
+from zc_response.transmit.choose import NONE, Choice, choose
 from zc_response.transmit.steps import Cursor, Memory, source_of
 
 
@@ -61,6 +64,40 @@ class Body:
         body = cls((), policy)
         body.memory = Memory(data)
         return body
+
+    def choose(
+        self,
+        access: Access,
+        policy: Policy,
+        count: int,
+        refused: AbstractSet[str] = NONE,
+    ) -> Choice:
+        """By which strategy `count` bytes of it should leave over `access`, and why."""
+        return choose(
+            access,
+            policy,
+            is_firm=self.is_firm,
+            is_fixed=self.is_fixed,
+            flows=self.stream is not None,
+            in_memory=self.memory is not None,
+            count=count,
+            refused=refused,
+        )
+
+    def account(
+        self, access: Access, policy: Policy, *, path: str, status: int, count: int
+    ) -> Tally:
+        """The account of its way over `access`; `count` bytes of it are promised."""
+        strategy, reason = self.choose(access, policy, count)
+        return Tally(
+            path=path,
+            status=status,
+            promised=count,
+            strategy=strategy,
+            reason=reason,
+            guard=self.guard,
+            guard_reason=self.guard_reason,
+        )
 
     @property
     def guard(self) -> str:

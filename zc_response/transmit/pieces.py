@@ -10,7 +10,7 @@ from zc_response.report import Tally
 from zc_response.transmit.access import Access
 from zc_response.transmit.behind import forgetting
 from zc_response.transmit.body import Body
-from zc_response.transmit.choose import Strategy, choose
+from zc_response.transmit.choose import Strategy
 from zc_response.transmit.copy import copy
 from zc_response.transmit.direct import direct
 from zc_response.transmit.mapping import mmap
@@ -67,13 +67,7 @@ class Sender:
         """Take the best strategy that is left, for what is left."""
         tally = self._tally
         self._refused[tally.strategy] = why
-        tally.strategy = choose(
-            self._access,
-            self._policy,
-            is_firm=self._body.is_firm,
-            is_fixed=self._body.is_fixed,
-            in_memory=self._body.memory is not None,
-            count=tally.promised,
-            refused=self._refused.keys(),
+        tally.strategy = self._body.choose(
+            self._access, self._policy, tally.promised, self._refused.keys()
         ).strategy
         tally.reason = "; ".join(self._refused.values())

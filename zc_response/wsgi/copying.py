@@ -22,7 +22,6 @@ from zc_response.transmit import (
     Want,
     beginning,
     body_into,
-    choose,
     source_of,
     stream_into,
 )
@@ -35,22 +34,8 @@ def read_segments(
 ) -> Generator[bytes, None, None]:
     """The bytes of segments, a piece at a time; one report at the end."""
     body, count = Body(segments, policy), sum(map(len, segments))
-    strategy, reason = choose(
-        Access(None, "the server's own way"),
-        policy,
-        is_firm=body.is_firm,
-        is_fixed=body.is_fixed,
-        count=count,
-    )
-    tally = Tally(
-        path=path_of(segments),
-        status=status,
-        promised=count,
-        strategy=strategy,
-        reason=reason,
-        guard=body.guard,
-        guard_reason=body.guard_reason,
-    )
+    access, path = Access(None, "the server's own way"), path_of(segments)
+    tally = body.account(access, policy, path=path, status=status, count=count)
     yield from copy_body(body, tally, policy, _nobody)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeGuard
 
 from zc_response.errors import FileChangedError
-from zc_response.guards import COUNT
 from zc_response.planning import Segment
 from zc_response.policy import Policy
 from zc_response.report import IN_MEMORY, Tally, is_wanted
@@ -16,7 +15,6 @@ from zc_response.transmit import (
     Body,
     Strategy,
     Transfer,
-    choose,
     is_to_be_lent,
 )
 from zc_response.wsgi.bodies import (
@@ -151,23 +149,12 @@ class Exchange:
             connection.start_response(*_CHANGED, sys.exc_info())
             return
         access = connection.access()
-        strategy, reason = choose(
-            access,
-            policy,
-            is_firm=body.is_firm,
-            is_fixed=body.is_fixed,
-            count=count,
+        tally = body.account(
+            access, policy, path=path, status=connection.status, count=count
         )
         is_small = count <= policy.small_bytes
-        tally = Tally(
-            path=path,
-            status=connection.status,
-            promised=count,
-            strategy=Strategy.COPY if is_small else strategy,
-            reason="small" if is_small else reason,
-            guard=body.guard,
-            guard_reason=body.guard_reason,
-        )
+        if is_small:
+            tally.strategy, tally.reason = Strategy.COPY, "small"
         if access.fileno is None or is_small:
             try:
                 is_all = connection.content_length == count
@@ -185,19 +172,10 @@ class Exchange:
     def lend(self, data: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
         """Send a body that is in memory; what the server sends itself is yielded."""
         connection, policy = self._connection, self.policy
-        access = connection.access()
-        strategy, reason = choose(
-            access, policy, is_firm=True, in_memory=True, count=len(data)
-        )
-        tally = Tally(
-            path=IN_MEMORY,
-            status=connection.status,
-            promised=len(data),
-            strategy=strategy,
-            reason=reason,
-            guard=COUNT,
-        )
-        yield from self._transmit(Body.of_memory(data, policy), access, tally)
+        access, body = connection.access(), Body.of_memory(data, policy)
+        status, count = connection.status, len(data)
+        tally = body.account(access, policy, path=IN_MEMORY, status=status, count=count)
+        yield from self._transmit(body, access, tally)
         yield from map(self.passing, others)
 
     def _transmit(self, body: Body, access: Access, tally: Tally) -> Iterator[bytes]:
@@ -224,17 +202,11 @@ class Exchange:
         if connection.is_bodiless:
             return
         promised, access = connection.content_length, connection.access()
-        strategy, reason = choose(
-            access, policy, is_firm=True, flows=True, count=promised or 0
-        )
+        status, count = connection.status, promised or 0
         stream = body.open()
-        tally = Tally(
-            path=stream.name,
-            status=connection.status,
-            promised=promised or 0,
-            strategy=strategy,
-            reason=reason,
-            guard=COUNT,
+        whole = Body.of_stream(stream, policy)
+        tally = whole.account(
+            access, policy, path=stream.name, status=status, count=count
         )
         if access.fileno is not None:
             try:
@@ -242,7 +214,6 @@ class Exchange:
             except BaseException:
                 stream.close()
                 raise
-            whole = Body.of_stream(stream, policy)
             yield from self._transmit(whole, access, tally)
             if promised is None:
                 connection.flowed(tally.sent)

@@ -14,7 +14,7 @@ from zc_response.policy import Policy
 from zc_response.report import Tally
 from zc_response.sources import FileSource
 from zc_response.transmit import Access, Body, Choice, Outbox, Transfer, body_into
-from zc_response.transmit.choose import Case, choose
+from zc_response.transmit.choose import Case
 
 
 class ExplainError(Exception):
@@ -44,7 +44,7 @@ def _explain(
         return
     with contextlib.closing(Body([Slice(source, 0, count)], policy)) as body:
         case = Case(access=access, policy=policy, is_firm=body.is_firm, count=count)
-        choice = choose(access, policy, is_firm=body.is_firm, count=count)
+        choice = body.choose(access, policy, count)
         guard, why = body.guard, body.guard_reason
     strategy, reason = _tried(source, policy, access, choice)
     yield f"  {strategy}: {reason}"
