@@ -40,7 +40,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import quote_etag
 
-from zc_response.derived import Selected, best_beside, compressed, snapshot_of
+from zc_response.derived import Selected, compressed, opened, snapshot_of
 from zc_response.errors import FileForbiddenError, SourceError
 from zc_response.planning import Headers as HeaderPairs, Segment, plan
 from zc_response.policy import Policy, default_policy
@@ -247,11 +247,8 @@ def _snapshot(found: Selected, policy: Policy) -> Selected:
 
 def _open(path: str, root: str, policy: Policy, is_encoded: bool) -> Selected:
     """An open file, or the variant beside it that the client likes best."""
-    files = open_files(policy)
     accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "") if is_encoded else None
-    found = best_beside(files.open, root, files.open(path, root), accepted)
-    assert found is not None  # `open` waits as long as it takes
-    return found
+    return opened(open_files(policy), path, root, accepted)
 
 
 def _find(

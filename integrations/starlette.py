@@ -57,7 +57,7 @@ from zc_response.asgi import (
     respond_small,
     respond_stream,
 )
-from zc_response.derived import Selected, best_beside, compressed, snapshot_of
+from zc_response.derived import Selected, best_beside, compressed, opened, snapshot_of
 from zc_response.errors import (
     FileChangedError,
     FileMissingError,
@@ -247,9 +247,7 @@ class FileResponse(StarletteFileResponse):
         path, files = os.fspath(self.path), open_files(self._settings)
 
         def open_it() -> Selected:
-            source = files.open(path, self._root)
-            selected = best_beside(files.open, self._root, source, encodings)
-            assert selected is not None  # `open` waits as long as it takes
+            selected = opened(files, path, self._root, encodings)
             if self._snapshot:
                 with selected.source as source:
                     copy = snapshot_of(source, self._settings, selected.coding)

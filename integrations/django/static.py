@@ -21,7 +21,7 @@ from django.utils._os import safe_join
 from django.utils.translation import gettext
 from django.views.static import directory_index
 
-from zc_response.derived import best_beside
+from zc_response.derived import opened
 from zc_response.errors import FileForbiddenError, NotRegularFileError, SourceError
 from zc_response.integrations.django.asgi import ZeroCopy
 from zc_response.integrations.django.files import KeptFile
@@ -59,10 +59,8 @@ def serve(
     accepted = None
     if policy.precompressed != "never":
         accepted = request.META.get("HTTP_ACCEPT_ENCODING", "")
-    files = open_files(policy)
     try:
-        source = files.open(full_path, root)
-        found = best_beside(files.open, root, source, accepted)
+        found = opened(open_files(policy), full_path, root, accepted)
     except NotRegularFileError as exc:
         if not os.path.isdir(full_path):
             raise Http404(_MISSING % {"path": full_path}) from exc
@@ -71,7 +69,6 @@ def serve(
         raise Http404(gettext("Directory indexes are not allowed here.")) from exc
     except SourceError as exc:
         return _refuse(exc, full_path)
-    assert found is not None  # `open` waits as long as it takes
     content_type, encoding = guess_type(full_path)
     response = FileResponse(
         KeptFile(found.source), content_type=content_type or "application/octet-stream"

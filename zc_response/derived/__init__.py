@@ -12,7 +12,13 @@ hold vouches for, and sent like any other file.
 from __future__ import annotations
 
 from zc_response.derived.codings import CODINGS
-from zc_response.derived.selection import Opener, Selected, best_beside, compressed
+from zc_response.derived.selection import (
+    Opener,
+    Selected,
+    best_beside,
+    compressed,
+    opened,
+)
 from zc_response.derived.snapshot import snapshot_of
 from zc_response.derived.variants import Variants, kept_variants
 
@@ -24,5 +30,6 @@ __all__ = [
     "best_beside",
     "compressed",
     "kept_variants",
+    "opened",
     "snapshot_of",
 ]

@@ -22,7 +22,7 @@ from zc_response.planning import (
 )
 from zc_response.policy import Policy
 from zc_response.representation import is_settled
-from zc_response.sources import SNAPSHOT, FileSource
+from zc_response.sources import SNAPSHOT, FileSource, OpenFiles
 
 
 class Selected(NamedTuple):
@@ -69,6 +69,16 @@ def best_beside(
             variant.release()
             return Selected(source.retain(), "", True)
         return Selected(variant, coding, True)
+
+
+def opened(files: OpenFiles, path: str, root: str, accepted: str | None) -> Selected:
+    """The file that `path` names, or the variant beside it that is liked best.
+
+    Below `root`, if there is one; for who may wait for a disk. Raises SourceError.
+    """
+    found = best_beside(files.open, root, files.open(path, root), accepted)
+    assert found is not None  # `open` waits as long as it takes
+    return found
 
 
 def compressed(
