@@ -40,11 +40,12 @@ from zc_response.asgi import (
     ZeroCopyMiddleware as AsgiMiddleware,
 )
 from zc_response.errors import DisconnectedError, TransferError
-from zc_response.integrations.gunicorn_access_log import Line, make_wait
+from zc_response.integrations.gunicorn_access_log import LogLine, make_wait
 from zc_response.planning import has_no_body
 from zc_response.policy import Policy, default_policy
 from zc_response.report import Tally
 from zc_response.transmit import (
+    MULTIPLEXED,
     Access,
     Done,
     Frame,
@@ -329,7 +330,7 @@ class _ResponseConnection:
         """Why the socket is out of reach, whatever it is."""
         cfg = self._response.cfg
         if self._response.req.version >= (2, 0):
-            return "HTTP/2: the socket is shared"
+            return MULTIPLEXED
         if cfg.sendfile is False:
             return "switched off (gunicorn's sendfile)"
         return ""
@@ -500,7 +501,7 @@ class _ResponseConnection:
         readmit = worker.readmission(self._response)
         mine = self._mine = _take_over(self._response.sock)
         self._response.force_close()
-        line = Line(self._response)
+        line = LogLine(self._response)
 
         async def end(whole: bool) -> None:
             self._count(tally)
@@ -604,7 +605,7 @@ def connect(send: Any) -> _AsgiConnection | str:
     """The connection behind the ASGI worker's `send`, or why it cannot be used."""
     code = send.__code__
     if "._handle_http2_request." in send.__qualname__:
-        return "HTTP/2: the socket is shared"
+        return MULTIPLEXED
     cells = dict(zip(code.co_freevars, send.__closure__ or (), strict=True))
     missing = [need for need in _ASGI_CELLS if need not in cells]
     protocol = cells["self"].cell_contents if "self" in cells else None

@@ -25,7 +25,7 @@ def make_wait(logger: Any) -> None:
     def access(
         response: Any, request: Any, environ: Any, request_time: timedelta
     ) -> None:
-        line: Line | None = getattr(response, _LINE, None)
+        line: LogLine | None = getattr(response, _LINE, None)
         if line is None:
             write(response, request, environ, request_time)
         else:
@@ -34,7 +34,7 @@ def make_wait(logger: Any) -> None:
     logger.access = access
 
 
-class Line:
+class LogLine:
     """The line of one response, which is written once it has been said, and ended.
 
     Whichever comes last, in whichever thread, writes it.

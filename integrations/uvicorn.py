@@ -25,7 +25,7 @@ from zc_response.asgi import Fields, Message, Send, ZeroCopyMiddleware
 from zc_response.errors import DisconnectedError
 from zc_response.planning import has_no_body
 from zc_response.policy import default_policy
-from zc_response.transmit import Access
+from zc_response.transmit import MULTIPLEXED, Access
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -89,7 +89,7 @@ def _examine(cycle: Any) -> type[_CycleConnection] | str:
     kind = _KINDS.get(f"{name}.{type(cycle).__name__}")
     missing = [need for need in kind.needs if not hasattr(cycle, need)] if kind else []
     if name.endswith("_h2_impl"):
-        _known[type(cycle)] = "HTTP/2: the socket is shared"
+        _known[type(cycle)] = MULTIPLEXED
     elif kind is None:
         _known[type(cycle)] = f"{name} cannot be written behind"
     elif missing:

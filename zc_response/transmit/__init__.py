@@ -7,7 +7,7 @@ nothing of files. `choose` picks the strategy from what the server lets us reach
 
 from __future__ import annotations
 
-from zc_response.transmit.access import Access, reach, say_goodbye
+from zc_response.transmit.access import MULTIPLEXED, Access, reach, say_goodbye
 from zc_response.transmit.asyncio_driver import drive
 from zc_response.transmit.blocking_driver import (
     drive_briefly,
@@ -39,6 +39,7 @@ from zc_response.transmit.turns import Turns, turns_of
 from zc_response.transmit.waits import Waits
 
 __all__ = [
+    "MULTIPLEXED",
     "Access",
     "Body",
     "Choice",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from zc_response.kernel import tls
 from zc_response.transmit.peers import is_same_host, may_lend
+
+MULTIPLEXED: Final = "HTTP/2: the socket is shared"
+"""The obstacle of a connection on which several responses take turns."""
 
 
 class Access(NamedTuple):

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from zc_response.transmit import Access
+from zc_response.transmit import MULTIPLEXED, Access
 from zc_response.transmit.choose import RULES, Case, Rule, deciding
 
-_MULTIPLEXED: Final = "HTTP/2: the socket is shared"
 _UNKNOWN: Final = "the server has no zero copy and no hook"
 _UNGUARDED: Final = "the server's own zero copy has no guards"
 
 OBSTACLES: Final[dict[str, str]] = {
     "uvicorn": "",
     "uvicorn-tls": "TLS",
-    "uvicorn-http2": _MULTIPLEXED,
+    "uvicorn-http2": MULTIPLEXED,
     "gunicorn": "",
     "gunicorn-tls": "TLS",
-    "gunicorn-http2": _MULTIPLEXED,
+    "gunicorn-http2": MULTIPLEXED,
     "werkzeug": "",
     "werkzeug-tls": "TLS",
     "hypercorn": _UNKNOWN,
