@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 import uvicorn
@@ -24,6 +24,9 @@ from zc_response.integrations.uvicorn import (
     ZeroCopyH11Protocol,
     ZeroCopyHttpToolsProtocol,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 STACKS = [
     (http, loop) for http in ("h11", "httptools") for loop in ("asyncio", "uvloop")
@@ -120,8 +123,29 @@ class Answer:
         return int(self.headers["content-length"])
 
 
-class Client:
-    """One connection to a server; a context manager."""
+class Connected:
+    """A client's end of a connection, and how it leaves; a context manager."""
+
+    socket: socket.socket
+
+    def reset(self) -> None:
+        """Leave with RST."""
+        linger = struct.pack("ii", 1, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.socket.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+class Client(Connected):
+    """One connection to a server."""
 
     def __init__(
         self,
@@ -206,21 +230,6 @@ class Client:
 
     def head(self, target: str = "/", headers: Fields | None = None) -> Answer:
         return self.send(target, headers, method="HEAD").receive()
-
-    def reset(self) -> None:
-        """Leave with RST."""
-        linger = struct.pack("ii", 1, 0)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self.socket.close()
-
-    def close(self) -> None:
-        self.socket.close()
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
 
 
 def children_of(pid: int) -> list[str]:

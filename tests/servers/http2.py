@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import struct
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -17,14 +16,14 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
-from tests.live import PATIENCE, Answer
+from tests.live import PATIENCE, Answer, Connected
 
 WINDOW = 1024 * 1024
 """Of a stream, and nearly that of the connection."""
 
 
-class Http2Client:
-    """One connection to a server, with a stream for each request; a context manager.
+class Http2Client(Connected):
+    """One connection to a server, with a stream for each request.
 
     The window of the connection is opened by all that comes, that of a stream only
     while it is read: so one can stall, and others go on.
@@ -135,18 +134,3 @@ class Http2Client:
 
     def head(self, target: str, headers: Mapping[str, str] | None = None) -> Answer:
         return self.send(target, headers, method="HEAD").receive()
-
-    def reset(self) -> None:
-        """Leave with RST."""
-        linger = struct.pack("ii", 1, 0)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self.socket.close()
-
-    def close(self) -> None:
-        self.socket.close()
-
-    def __enter__(self) -> Http2Client:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
